@@ -1,0 +1,161 @@
+"""The run folder: the only place that spells the file names inside a run. Every write is atomic."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tlkit.errors import RunError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write(temporary)` beside `path`, flush it to disk, then rename: all of the file or none of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Run:
+    """A run folder; tables are pandas DataFrames, metrics a plain dict.
+
+    Args:
+        folder: the run's folder, which exists.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+
+    @classmethod
+    def create(cls, output: Path, name: str | None = None, exist_ok: bool = False) -> Run:
+        """Make `output/name` (the date and time when no name is given).
+
+        Raises:
+            RunError: the name is taken and `exist_ok` is false, is not a plain folder name, or the folder
+                cannot be made.
+        """
+        if name is not None and (not re.fullmatch(r"[\w.-][\w .+-]*", name) or set(name) <= {"."}):
+            raise RunError(f"A run's name is a plain folder name, got {name!r}; try --name my-run.")
+        base = name or datetime.now().strftime("%Y-%m-%d-%H%M%S")
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            for attempt in range(1, 1000):
+                folder = output / (base if attempt == 1 else f"{base}-{attempt}")
+                try:
+                    folder.mkdir(exist_ok=exist_ok and name is not None)
+                except FileExistsError:
+                    if name is not None:
+                        break
+                else:
+                    return cls(folder)
+        except OSError as error:
+            raise RunError(
+                f"Cannot make a run folder in {output}: {error.strerror}. Choose another place with --output."
+            ) from None
+        raise RunError(f"The run {folder} exists already; choose another --name or add --exist-ok.")
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """The run in `folder`; RunError when it is not one."""
+        run = cls(folder)
+        if not run.recipe_file.is_file():
+            raise RunError(f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes one.")
+        return run
+
+    @property
+    def recipe_file(self) -> Path:
+        """recipe.toml: the fully resolved recipe."""
+        return self.folder / "recipe.toml"
+
+    @property
+    def model_file(self) -> Path:
+        """model.keras: raw 0-255 RGB in, class probabilities out."""
+        return self.folder / "model.keras"
+
+    @property
+    def report(self) -> Path:
+        """report.html: one file, opens offline."""
+        return self.folder / "report.html"
+
+    @property
+    def log_file(self) -> Path:
+        """log.txt: what the run said, in full."""
+        return self.folder / "log.txt"
+
+    @property
+    def split(self) -> pd.DataFrame:
+        """split.csv: path, label, split, sha256."""
+        return self._read("split")
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """skipped.csv: path, reason."""
+        return self._read("skipped")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """history.csv: phase, epoch, loss, accuracy, val_loss, val_accuracy, lr, seconds."""
+        return self._read("history")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """predictions.csv: one row per image of every split."""
+        return self._read("predictions")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json as a dict."""
+        file = self.folder / "metrics.json"
+        if not file.is_file():
+            raise RunError(f"{file} is missing: the run did not finish. Run `tlkit finetune` again.")
+        return json.loads(file.read_text(encoding="utf-8"))
+
+    @property
+    def model(self) -> Any:
+        """The fine-tuned keras.Model."""
+        import keras
+
+        return keras.saving.load_model(self.model_file)
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write `table` as name.csv; floats with 9 significant digits, so float32 survives."""
+        write_atomically(
+            self.folder / f"{name}.csv",
+            lambda path: table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n"),
+        )
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json."""
+        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(self.folder / "metrics.json", lambda path: _write_text(path, text))
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a text file of the run (recipe.toml, report.html)."""
+        write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+    def _read(self, name: str) -> pd.DataFrame:
+        file = self.folder / f"{name}.csv"
+        if not file.is_file():
+            raise RunError(f"{file} is missing: the run did not finish. Run `tlkit finetune` again.")
+        # Class names such as "NA" or "007" are text, never missing values or numbers.
+        text = {"path": str, "label": str, "predicted": str, "split": str, "sha256": str, "reason": str}
+        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"val_loss": [""]})
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
