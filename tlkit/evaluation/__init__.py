@@ -1,1 +1,1 @@
-"""evaluation"""
+"""Evaluation: from the table of predictions to numbers, and to what the report draws."""

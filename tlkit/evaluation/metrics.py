@@ -1,0 +1,187 @@
+"""The numbers of a run, from its table of predictions. Plain values, ready for metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
+
+from tlkit.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+# Equal-width confidence bins of the reliability diagram and of ECE (Guo et al. 2017, section 4).
+CALIBRATION_BINS = 15
+# A full matrix of more classes is millions of numbers; predictions.csv holds the same facts.
+LARGEST_MATRIX = 500
+# How many pairs of classes `most_confused` lists.
+MOST_CONFUSED = 50
+# A float32 softmax can reach 0, whose loss is infinite; the smallest normal float32 bounds it.
+LARGEST_LOSS = float(-np.log(np.finfo(np.float32).tiny))
+
+
+def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """Everything metrics.json says about how good the classifier is.
+
+    Args:
+        predictions: one row per image: path, split, label, predicted, confidence, loss and
+            p_<class> for every class.
+        classes: class names, in the order of the model's outputs.
+
+    Returns:
+        A dict without NaN: `classes`, `evaluated` (the headline split: test, else val, else
+        train), the headline's `accuracy`, `accuracy_interval` (95 %) and `ece`, and `splits` with
+        the full scores of each.
+
+    Raises:
+        DataError: there is nothing to score, or a label is not one of the classes.
+    """
+    unknown = sorted(set(predictions["label"]) - set(classes))
+    if unknown:
+        raise DataError(
+            f"Cannot score the label {unknown[0]!r}: the model knows {_listed(classes)}. "
+            "Rename the folder or remove it."
+        )
+    splits = {
+        split: _score_split(predictions[predictions["split"] == split], list(classes))
+        for split in SPLITS
+        if (predictions["split"] == split).any()
+    }
+    if not splits:
+        raise DataError(
+            "There are no predictions to score: no image belongs to train, val or test."
+        )
+    evaluated = headline_split(splits)
+    headline = splits[evaluated]
+    return {
+        "classes": list(classes),
+        "evaluated": evaluated,
+        "accuracy": headline["accuracy"],
+        "accuracy_interval": headline["accuracy_interval"],
+        "ece": headline["ece"],
+        "splits": splits,
+    }
+
+
+def headline_split(splits: Sequence[str] | dict[str, Any]) -> str:
+    """The split whose accuracy is the run's: test when there is one, else val, else train."""
+    return next(split for split in ("test", "val", "train") if split in splits)
+
+
+def accuracy_interval(correct: int, images: int) -> list[float] | None:
+    """The 95 % Wilson score interval of a share [Wilson 1927]; None without images."""
+    if not images:
+        return None
+    interval = binomtest(correct, images).proportion_ci(confidence_level=0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def calibration(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = CALIBRATION_BINS
+) -> tuple[pd.DataFrame, float]:
+    """How far the model's confidence is from its accuracy [Guo et al. 2017, section 2].
+
+    Args:
+        confidence: float, (images,), the probability of the predicted class.
+        correct: bool, (images,).
+        bins: number of equal-width bins (k/bins, (k+1)/bins].
+
+    Returns:
+        One row per bin that holds images (low, high, images, correct, accuracy, confidence), and
+        the expected calibration error: the mean over images of their bin's |accuracy - confidence|.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    table = pd.DataFrame({"bin": place, "confidence": confidence, "correct": correct})
+    grouped = table.groupby("bin").agg(
+        images=("correct", "size"),
+        correct=("correct", "sum"),
+        accuracy=("correct", "mean"),
+        confidence=("confidence", "mean"),
+    )
+    grouped.insert(0, "low", grouped.index / bins)
+    grouped.insert(1, "high", (grouped.index + 1) / bins)
+    gap = (grouped["accuracy"] - grouped["confidence"]).abs()
+    ece = float((gap * grouped["images"]).sum() / max(len(table), 1))
+    return grouped.reset_index(drop=True), ece
+
+
+def confused_pairs(counts: np.ndarray, classes: Sequence[str], n: int) -> list[dict[str, Any]]:
+    """The `n` most frequent mistakes of a confusion matrix: {label, predicted, images} each."""
+    mistakes = counts.copy()
+    np.fill_diagonal(mistakes, 0)
+    rows, columns = np.nonzero(mistakes)
+    order = np.lexsort((columns, rows, -mistakes[rows, columns]))[:n]
+    return [
+        {
+            "label": classes[rows[i]],
+            "predicted": classes[columns[i]],
+            "images": int(mistakes[rows[i], columns[i]]),
+        }
+        for i in order
+    ]
+
+
+def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    place = {name: index for index, name in enumerate(classes)}
+    label = table["label"].map(place).to_numpy(dtype=int)
+    predicted = table["predicted"].map(place).to_numpy(dtype=int)
+    right = label == predicted
+    counts = confusion_matrix(label, predicted, labels=range(len(classes)))
+    images, correct = len(table), int(right.sum())
+    # Undefined means NaN here and null in the file: nothing was predicted, or no image was there.
+    precision, recall, f1, support = precision_recall_fscore_support(
+        label, predicted, labels=range(len(classes)), zero_division=np.nan
+    )
+    per_class = [
+        {
+            "class": name,
+            "images": int(support[i]),
+            "precision": _number(precision[i]),
+            "recall": _number(recall[i]) if support[i] else None,
+            "recall_interval": accuracy_interval(int(counts[i, i]), int(support[i])),
+            "f1": _number(f1[i]),
+        }
+        for i, name in enumerate(classes)
+    ]
+    _, ece = calibration(table["confidence"].to_numpy(dtype=float), right)
+    return {
+        "images": images,
+        "correct": correct,
+        "accuracy": correct / images,
+        "accuracy_interval": accuracy_interval(correct, images),
+        "top5": _top5(table, label, classes),
+        "loss": float(np.minimum(table["loss"].to_numpy(dtype=float), LARGEST_LOSS).mean()),
+        # Over the classes that this split holds; scikit-learn's own function warns of the others.
+        "balanced_accuracy": float(np.mean(recall[support > 0])),
+        "macro_f1": float(f1_score(label, predicted, average="macro", zero_division=0)),
+        "ece": ece,
+        "per_class": per_class,
+        "confusion_matrix": counts.tolist() if len(classes) <= LARGEST_MATRIX else None,
+        "most_confused": confused_pairs(counts, classes, MOST_CONFUSED),
+    }
+
+
+def _top5(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> float | None:
+    """The share of images with their label among the five most probable; None for <= 5 classes."""
+    if len(classes) <= 5:
+        return None
+    probabilities = table[[f"p_{name}" for name in classes]].to_numpy(dtype=float)
+    return float(top_k_accuracy_score(label, probabilities, k=5, labels=range(len(classes))))
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
