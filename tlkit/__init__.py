@@ -1,3 +1,44 @@
 """tlkit: fine-tune an image classifier on a folder of pictures, and get a report you can trust."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tlkit.backbones import build_backbone as build_backbone
+    from tlkit.backbones._registry import list_backbones as list_backbones
+    from tlkit.data.folder import ImageFolder as ImageFolder
+    from tlkit.pipeline import evaluate as evaluate
+    from tlkit.pipeline import finetune as finetune
+    from tlkit.pipeline import predict as predict
+    from tlkit.recipe import Recipe as Recipe
+    from tlkit.recipe import load_recipe as load_recipe
+    from tlkit.runs import Run as Run
+
 __version__ = "0.1.0"
+
+# Public name -> where it lives; imported on first use, so that `import tlkit` costs nothing (PEP 562).
+_PUBLIC = {
+    "ImageFolder": "tlkit.data.folder",
+    "Recipe": "tlkit.recipe",
+    "Run": "tlkit.runs",
+    "TlkitError": "tlkit.errors",
+    "build_backbone": "tlkit.backbones",
+    "evaluate": "tlkit.pipeline",
+    "finetune": "tlkit.pipeline",
+    "list_backbones": "tlkit.backbones._registry",
+    "load_recipe": "tlkit.recipe",
+    "predict": "tlkit.pipeline",
+}
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

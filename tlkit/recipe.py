@@ -88,3 +88,139 @@ class Recipe(_Config):
     data: DataConfig = Field(default_factory=DataConfig)
     head: HeadConfig = Field(default_factory=HeadConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from trained weights."""
+        return self.weights != "none"
+
+    def to_toml(self) -> str:
+        """The recipe as TOML text; settings that do not apply (None) are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def resolve(self, input_size: int) -> Recipe:
+        """A copy with every default filled in that depends on another setting.
+
+        Args:
+            input_size: the backbone's own image size, pixels.
+
+        Raises:
+            RecipeError: a setting was given that would have no effect.
+        """
+        recipe = self.model_copy(deep=True)
+        if recipe.data.root is not None:
+            recipe.data.root = recipe.data.root.resolve()
+        if recipe.weights not in ("imagenet", "none"):
+            recipe.weights = str(Path(recipe.weights).resolve())
+        recipe.data.img_size = recipe.data.img_size or input_size
+        if recipe.head.kind == "mlp":
+            recipe.head.hidden = recipe.head.hidden or 256
+        else:
+            _refuse_given(recipe.head, ("hidden",), f"with head.kind = {recipe.head.kind!r}")
+        _resolve_phases(recipe.train, recipe.pretrained)
+        return recipe
+
+
+# Starting rates by optimizer: (head on frozen features, fine-tuning, from scratch).
+RATES: dict[str, tuple[float, float, float]] = {
+    "adam": (1e-3, 1e-4, 1e-3),
+    "adamw": (1e-3, 1e-4, 1e-3),
+    "rmsprop": (1e-3, 1e-4, 1e-3),
+    "sgd": (1e-2, 1e-3, 1e-2),
+}
+
+
+def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
+    head_lr, fine_lr, scratch_lr = RATES[train.optimizer]
+    if not pretrained:
+        _refuse_given(train, ("freeze_epochs", "head_lr", "unfreeze"), "with weights = 'none'", allow=(0, "all"))
+        train.freeze_epochs = 0
+        train.epochs = 30 if train.epochs is None else train.epochs
+        train.lr = train.lr or scratch_lr
+    else:
+        train.freeze_epochs = 20 if train.freeze_epochs is None else train.freeze_epochs
+        train.epochs = train.epochs or 0
+        if train.freeze_epochs:
+            train.head_lr = train.head_lr or head_lr
+        else:
+            _refuse_given(train, ("head_lr",), "with train.freeze_epochs = 0")
+        if train.epochs:
+            train.unfreeze = train.unfreeze or "last"
+            train.lr = train.lr or fine_lr
+        else:
+            _refuse_given(train, ("unfreeze", "lr"), "while train.epochs is 0 (add --epochs N to fine-tune)")
+    if not train.freeze_epochs and not train.epochs:
+        raise RecipeError("Nothing to train: train.freeze_epochs and train.epochs are both 0.")
+
+
+def _refuse_given(config: _Config, keys: tuple[str, ...], why: str, allow: tuple[object, ...] = ()) -> None:
+    for key in keys:
+        value = getattr(config, key)
+        if value is not None and value not in allow:
+            raise RecipeError(f"{key} = {value!r} has no effect {why}; leave it out.")
+
+
+def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
+    """Read a recipe and let settings override it.
+
+    Args:
+        file: a TOML file; the defaults when None.
+        settings: a key's last part and its value, as the flags of the command line: `epochs=5` sets
+            train.epochs, `data` sets data.root, `head` sets head.kind. None overrides nothing.
+
+    Raises:
+        RecipeError: the file cannot be read, a key is unknown, or a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"Cannot read the recipe {file}: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"The recipe {file} is not valid TOML: {error}.") from None
+    known = {_flag(key): key for key in _keys(Recipe)}
+    for flag, value in settings.items():
+        if flag not in known:
+            raise RecipeError(f"Unknown setting {flag!r}.{did_you_mean(flag, known)} Known: {', '.join(known)}.")
+        if value is not None:
+            _set(values, known[flag], value)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, file)) from None
+
+
+def _flag(key: str) -> str:
+    """The flag of a recipe key: its last part, but --data and --head for what these tables are about."""
+    return {"data.root": "data", "head.kind": "head"}.get(key, key.rpartition(".")[2])
+
+
+def _set(values: dict[str, Any], key: str, value: object) -> None:
+    *tables, last = key.split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"In the recipe, {table!r} must be a table, got {values!r}.")
+    values[last] = value
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    """The first problem as one line that names the key, what arrived and what would fit."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    where = f" in {file}" if file else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys(Recipe)
+        return f"Unknown recipe key {key!r}{where}.{did_you_mean(key, known)} Known keys: {', '.join(known)}."
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"Recipe key {key!r}{where}: {message}; got {first['input']!r}."
+
+
+def _keys(config: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, info in config.model_fields.items():
+        kind = info.annotation
+        nested = isinstance(kind, type) and issubclass(kind, BaseModel)
+        names += _keys(kind, f"{prefix}{name}.") if nested else [prefix + name]
+    return names

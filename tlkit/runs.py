@@ -77,6 +77,11 @@ class Run:
             raise RunError(f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes one.")
         return run
 
+    def remove_if_empty(self) -> None:
+        """Leave no trace of a run that failed before it wrote anything."""
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
     @property
     def recipe_file(self) -> Path:
         """recipe.toml: the fully resolved recipe."""

@@ -1,0 +1,188 @@
+"""The classifier: preprocessing -> backbone -> head, one flat keras.Model that takes raw 0-255 RGB.
+
+The model is flat (no model inside a model), so that it can be cut at any layer: to keep the output of its
+frozen part, and to explain what a stage saw.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tlkit import freezing
+from tlkit.backbones import apply_backbone, apply_top
+from tlkit.backbones._preprocess import preprocess
+from tlkit.backbones._registry import Backbone, get_backbone
+from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
+from tlkit.errors import BackboneError, RunError
+from tlkit.head import add_head
+from tlkit.recipe import HeadConfig, Resize
+
+METADATA = "tlkit.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the four-step recipe, as the terminal and the report show it. Counts are parameters."""
+
+    step: int
+    title: str
+    detail: str
+    parameters: int
+    frozen: int
+    trainable: int
+
+
+@dataclass
+class Classifier:
+    """A model with what is needed to use it: its classes and how a picture becomes its input.
+
+    Attributes:
+        model: float32 (batch, size, size, 3) 0-255 RGB -> float32 (batch, classes) probabilities.
+        row: the backbone's row.
+        classes: names, in the order of the model's outputs.
+        size: side of the input, pixels.
+        resize: crop, pad or stretch.
+        weights: where the backbone's weights came from; None when it starts from random ones.
+        steps: what was done so far, for the report.
+    """
+
+    model: keras.Model
+    row: Backbone
+    classes: tuple[str, ...]
+    size: int
+    resize: Resize = "crop"
+    weights: WeightsFile | None = None
+    head: HeadConfig | None = None
+    steps: tuple[Step, ...] = ()
+
+    def prefix(self, boundary: str) -> keras.Model:
+        """From the image to the output of the layer `boundary`."""
+        return keras.Model(self.model.input, self.model.get_layer(boundary).output, name="prefix")
+
+    def tail(self, boundary: str) -> keras.Model:
+        """From the output of the layer `boundary` to the probabilities; shares the classifier's layers."""
+        return keras.Model(self.model.get_layer(boundary).output, self.model.output, name="tail")
+
+    def in_float32(self) -> Classifier:
+        """The same network with float32 arithmetic (for evaluation and saving after mixed precision)."""
+        if keras.mixed_precision.dtype_policy().name == "float32":
+            return self
+        keras.mixed_precision.set_global_policy("float32")
+        assert self.head is not None
+        copy = _connect(self.row, self.classes, self.head, self.size)
+        copy.set_weights(self.model.get_weights())
+        for old, new in zip(self.model.layers, copy.layers, strict=True):
+            new.trainable = old.trainable
+        return Classifier(copy, self.row, self.classes, self.size, self.resize, self.weights, self.head, self.steps)
+
+    def save(self, path: Path) -> None:
+        """Write a .keras file that loads with nothing but Keras; the class names travel as tlkit.json in it."""
+        self.model.save(path)
+        metadata = {
+            "backbone": self.row.name,
+            "classes": list(self.classes),
+            "img_size": self.size,
+            "resize": self.resize,
+            "crop": self.row.preprocess.crop,
+            "input": "float32 (batch, img_size, img_size, 3), RGB 0-255",
+            "output": "float32 (batch, classes), probabilities in the order of `classes`",
+        }
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(METADATA, json.dumps(metadata, ensure_ascii=False, indent=2))
+
+
+def build_classifier(
+    backbone: str,
+    classes: Sequence[str],
+    head: HeadConfig | None = None,
+    *,
+    weights: str | Path = "imagenet",
+    img_size: int | None = None,
+    resize: Resize = "crop",
+) -> Classifier:
+    """The first three of the four steps: take a trained model's layers, freeze them, add new ones.
+
+    Args:
+        backbone: a name of the registry.
+        classes: class names, in the order of the outputs.
+        head: linear by default.
+        weights: "imagenet", "none" (nothing is frozen then), or a file.
+        img_size: side of the input, pixels; the backbone's own when None.
+        resize: how pictures will be cut to size; kept with the model.
+
+    Raises:
+        BackboneError: an unknown backbone, or an image too small for it.
+        WeightsError: the weights cannot be had, or do not fit.
+    """
+    row = get_backbone(backbone)
+    head = head or HeadConfig()
+    size = img_size or row.input_size
+    pretrained = str(weights) != "none"
+    # Before any network is built: weights that cannot be had are an error within a second.
+    file = find_weights(row, weights) if pretrained else None
+    model = _connect(row, classes, head, size)
+    source = "random weights"
+    if file is not None:
+        load_weights(model, row, file.path, skip=frozenset(l.name for l in model.layers if l.name.startswith("head_")))
+        source = file.source
+    body = sum(layer.count_params() for layer in model.layers if not layer.name.startswith("head_"))
+    layers = sum(not layer.name.startswith(("head_", "preprocess_")) for layer in model.layers)
+    new = model.count_params() - body
+    if pretrained:
+        freezing.freeze(model, row)
+        second = Step(2, "freeze them", f"{body:,} parameters frozen", body, body, 0)
+    else:
+        second = Step(2, "freeze nothing", "random weights: every layer will train", body, 0, body)
+    frozen = sum(_size(w) for w in model.non_trainable_weights)
+    trainable = sum(_size(w) for w in model.trainable_weights)
+    steps = (
+        Step(1, "take the layers of a trained model", f"{row.name}, {source}: {layers} layers", body, 0, body),
+        second,
+        Step(3, "add new layers", f"{head.kind} head for {len(classes)} classes: {new:,} parameters", new, 0, new),
+        Step(4, "train", f"{trainable:,} parameters trainable, {frozen:,} frozen", frozen + trainable, frozen, trainable),
+    )
+    return Classifier(model, row, tuple(classes), size, resize, file, head, steps)
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Read back what `Classifier.save` wrote.
+
+    Raises:
+        RunError: not a tlkit model file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata: dict[str, Any] = json.loads(archive.read(METADATA))
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise RunError(f"{path} is not a model that tlkit saved: {reason}. `tlkit finetune` makes one.") from None
+    row = get_backbone(metadata["backbone"])
+    return Classifier(model, row, tuple(metadata["classes"]), metadata["img_size"], metadata["resize"])
+
+
+def _connect(row: Backbone, classes: Sequence[str], head: HeadConfig, size: int) -> keras.Model:
+    image = keras.Input((size, size, 3), name="image")
+    x = apply_backbone(row, preprocess(image, row))
+    if head.kind == "classifier":
+        if row.top == Backbone.top or row.weights is None or row.weights.keras:
+            raise BackboneError(
+                f"--head classifier keeps a backbone's own fully connected layers, and {row.name} has none; "
+                "use --head linear or mlp, or a VGG or AlexNet."
+            )
+        x = apply_top(row, x, classes=None)
+    return keras.Model(image, add_head(x, len(classes), head), name=row.name.replace(".", "_"))
+
+
+def _size(weight: Any) -> int:
+    size = 1
+    for dimension in weight.shape:
+        size *= dimension
+    return size

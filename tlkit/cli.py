@@ -1,0 +1,160 @@
+"""Every command: it parses, calls one function of the library, and prints. Bodies import, so that help is quick."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+import tlkit
+from tlkit.errors import TlkitError
+
+app = typer.Typer(
+    help="Fine-tune an image classifier on a folder of pictures, and get a report you can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+# What Typer raises for a flag that does not exist or does not parse (newer Typers carry Click inside).
+UsageError: Any = typer.BadParameter.__base__
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/2026-11-22-101500.")]
+
+
+def main() -> None:
+    """The entry point: an error the user can mend is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except TlkitError as error:
+        _fail(str(error))
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "tlkit"
+        _fail(f"{error.format_message()} See `{command} --help`.")
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted.", code=130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also show what the libraries say.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Set up what all commands share."""
+    if version:
+        print(f"tlkit {tlkit.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+    _show_log(verbose)
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[Optional[Path], typer.Argument(metavar="[RECIPE.toml]", help="A recipe; flags override it.")] = None,
+    data: Annotated[Optional[Path], typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest.")] = None,
+    backbone: Annotated[Optional[str], typer.Option("--backbone", "--model", help="A name of `tlkit backbones`. [default: efficientnet_lite0]")] = None,
+    weights: Annotated[Optional[str], typer.Option(help="imagenet, none, or a file. [default: imagenet]")] = None,
+    output: Annotated[Path, typer.Option(help="The folder that holds the runs.")] = Path("runs"),
+    name: Annotated[Optional[str], typer.Option(help="The run's name. [default: date and time]")] = None,
+    exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Write into an existing run of that name.")] = False,
+    seed: Annotated[Optional[int], typer.Option(help="Of split, shuffling and initial weights. [default: 0]")] = None,
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
+    workers: Annotated[Optional[int], typer.Option("--workers", "-j", help="Threads that read images.")] = None,
+    freeze_epochs: Annotated[Optional[int], typer.Option(help="Epochs of the new head on the frozen backbone. [default: 20]")] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Epochs after unfreezing; 0 stops after the four steps. [default: 0]")] = None,
+    unfreeze: Annotated[Optional[str], typer.Option(help="last, a number of stages, all, or a stage. [default: last]")] = None,
+    head: Annotated[Optional[str], typer.Option(help="linear, mlp or classifier. [default: linear]")] = None,
+    dropout: Annotated[Optional[float], typer.Option(help="Of the head. [default: 0.2]")] = None,
+    head_lr: Annotated[Optional[float], typer.Option(help="Learning rate of the head phase.")] = None,
+    lr: Annotated[Optional[float], typer.Option(help="Learning rate of fine-tuning, or from scratch.")] = None,
+    optimizer: Annotated[Optional[str], typer.Option(help="sgd, adam, adamw or rmsprop. [default: adam]")] = None,
+    schedule: Annotated[Optional[str], typer.Option(help="constant, cosine or plateau. [default: constant]")] = None,
+    batch_size: Annotated[Optional[int], typer.Option("--batch-size", "-b", help="[default: 32]")] = None,
+    img_size: Annotated[Optional[int], typer.Option("--img-size", "--imgsz", help="Side in pixels. [default: the backbone's]")] = None,
+    resize: Annotated[Optional[str], typer.Option(help="crop, pad or stretch. [default: crop]")] = None,
+    augment: Annotated[Optional[str], typer.Option(help="none, light, standard or strong. [default: none]")] = None,
+    val_split: Annotated[Optional[float], typer.Option(help="Share held out for validation. [default: 0.2]")] = None,
+    test_split: Annotated[Optional[float], typer.Option(help="Share held out for the test. [default: 0]")] = None,
+    on_bad_image: Annotated[Optional[str], typer.Option(help="skip or error. [default: skip]")] = None,
+    class_weights: Annotated[Optional[str], typer.Option(help="none, auto, or a CSV file class,weight. [default: none]")] = None,
+    patience: Annotated[Optional[int], typer.Option(help="Epochs without improvement before a phase ends. [default: 5]")] = None,
+    min_accuracy: Annotated[Optional[float], typer.Option(help="Exit with code 1 below this accuracy.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")] = False,
+) -> int:
+    """Fine-tune a classifier on a folder of images; writes a model and a report."""
+    settings = {key: value for key, value in locals().items() if key not in ("recipe", "output", "name", "exist_ok", "dry_run")}
+    from tlkit import pipeline
+
+    if dry_run:
+        print(pipeline.dry_run(recipe=recipe, **settings))
+        return 0
+    run = pipeline.finetune(recipe=recipe, output=output, name=name, exist_ok=exist_ok, **settings)
+    print(pipeline.summary(run))
+    return pipeline.exit_code(run)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Annotated[Path, typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest.")],
+) -> None:
+    """Score a run's model on other images; writes predictions, metrics and a report into the run."""
+    from tlkit import pipeline
+
+    print(pipeline.summary(pipeline.evaluate(run, data)))
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Files or folders.")],
+    csv: Annotated[Optional[Path], typer.Option(help="Write every class probability to this file.")] = None,
+) -> None:
+    """Classify images with a run's model."""
+    from tlkit import pipeline
+
+    table = pipeline.predict(run, images)
+    if csv is not None:
+        table.to_csv(csv, index=False)
+    print(table[["path", "predicted", "confidence", "error"]].to_string(index=False, na_rep=""))
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Write a run's report.html again, from the files in the run folder."""
+    from tlkit.report import render_run
+    from tlkit.runs import Run
+
+    print(render_run(Run.open(run)))
+
+
+@app.command()
+def backbones(pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'resnet*'.")] = "*") -> None:
+    """List the backbones that the registry knows."""
+    from tlkit.backbones import backbones_table
+
+    print(backbones_table(pattern).to_string(index=False))
+
+
+def _fail(message: str, code: int = 2) -> None:
+    print(f"tlkit: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _show_log(verbose: bool) -> None:
+    """Print what tlkit says on stderr as plain lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("tlkit").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Where the numbers are crunched: discovery, memory growth, mixed precision, several GPUs, determinism."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from tlkit.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a run computes on.
+
+    Attributes:
+        kind: "cpu" or "gpu".
+        count: how many devices share a batch.
+        strategy: tf.distribute.MirroredStrategy when count > 1, else None.
+    """
+
+    kind: str
+    count: int = 1
+    strategy: Any = None
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Build and compile models inside this."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def __str__(self) -> str:
+        return self.kind if self.count == 1 else f"{self.count} {self.kind}s"
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send what native code prints on stderr to nowhere: TensorFlow greets before its log level is read."""
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # no stderr at all
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def import_keras(verbose: bool = False) -> Any:
+    """Import Keras and its backend without their start-up chatter (`verbose` lets it through)."""
+    if "keras" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
+        with contextlib.nullcontext() if verbose else quiet_stderr():
+            import keras  # noqa: F401
+    return sys.modules["keras"]
+
+
+def prepare(device: str = "auto", seed: int = 0) -> Device:
+    """Choose the device, seed every generator and set the precision; call it before building a model.
+
+    A GPU gets memory growth and mixed precision; several GPUs get a MirroredStrategy. On the CPU every
+    operation is made deterministic, so that one seed gives one predictions.csv.
+
+    Args:
+        device: "auto" (a GPU when there is one), "cpu" or "gpu".
+        seed: for Python, NumPy and the backend.
+
+    Raises:
+        DeviceError: a GPU was asked for and none is there.
+    """
+    keras = import_keras()
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() != "tensorflow":
+        return _prepare_jax(device)
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise DeviceError("--device gpu was asked for, but TensorFlow sees no GPU; use --device cpu, or see `tlkit doctor`.")
+    if device == "cpu" or not gpus:
+        if gpus:
+            tf.config.set_visible_devices([], "GPU")
+        keras.mixed_precision.set_global_policy("float32")
+        tf.config.experimental.enable_op_determinism()
+        return mirrored(tf.config.list_logical_devices("CPU"), "cpu")
+    for gpu in gpus:
+        # Refused once TensorFlow has started on the GPU (a second run in one process): it is set already then.
+        with contextlib.suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    return mirrored(tf.config.list_logical_devices("GPU"), "gpu")
+
+
+def mirrored(devices: list[Any], kind: str) -> Device:
+    """A Device over one or several logical devices of TensorFlow."""
+    if len(devices) < 2:
+        return Device(kind)
+    import tensorflow as tf
+
+    return Device(kind, len(devices), tf.distribute.MirroredStrategy([device.name for device in devices]))
+
+
+def _prepare_jax(device: str) -> Device:
+    import jax
+
+    kind = jax.default_backend()
+    if device == "gpu" and kind != "gpu":
+        raise DeviceError(f"--device gpu was asked for, but JAX runs on {kind!r}; use --device cpu.")
+    return Device("gpu" if kind == "gpu" else "cpu")

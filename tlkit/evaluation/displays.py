@@ -1,0 +1,154 @@
+"""What the report draws, as numbers: computed here once, drawn elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix
+
+from tlkit.evaluation.metrics import (
+    CALIBRATION_BINS,
+    accuracy_interval,
+    calibration,
+    confused_pairs,
+    headline_split,
+)
+
+CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
+
+
+def headline(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the headline split (test when there is one, else val, else train)."""
+    split = headline_split(set(predictions["split"]))
+    return predictions[predictions["split"] == split]
+
+
+def most_correct(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
+    """The `n` images of the headline split that were right with the highest confidence."""
+    table = headline(predictions)
+    right = table[table["label"] == table["predicted"]]
+    return right.sort_values(["confidence", "path"], ascending=[False, True]).head(n)
+
+
+def most_wrong(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
+    """The `n` mistakes of the headline split with the highest loss, so the surest mistakes."""
+    table = headline(predictions)
+    wrong = table[table["label"] != table["predicted"]]
+    return wrong.sort_values(["loss", "path"], ascending=[False, True]).head(n)
+
+
+def most_uncertain(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
+    """The `n` images of the headline split whose two best classes were the closest."""
+    table = headline(predictions)
+    probabilities = table.filter(regex="^p_").to_numpy(dtype=float)
+    best = np.partition(probabilities, -2, axis=1)
+    table = table.assign(_margin=best[:, -1] - best[:, -2])
+    return table.sort_values(["_margin", "path"]).head(n).drop(columns="_margin")
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """How often each class was taken for each class.
+
+    Args:
+        classes: class names.
+        counts: int, (classes, classes): rows are the true class, columns the predicted one.
+    """
+
+    classes: list[str]
+    counts: np.ndarray
+
+    @classmethod
+    def from_predictions(cls, predictions: pd.DataFrame, classes: Sequence[str]) -> ConfusionMatrix:
+        """The matrix of the headline split."""
+        table = headline(predictions)
+        place = {name: index for index, name in enumerate(classes)}
+        counts = confusion_matrix(
+            table["label"].map(place), table["predicted"].map(place), labels=range(len(classes))
+        )
+        return cls(list(classes), counts)
+
+    @property
+    def normalised(self) -> np.ndarray:
+        """float, (classes, classes): each row over its sum; an empty row stays 0."""
+        return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
+
+    def most_confused(self, n: int) -> list[dict[str, Any]]:
+        """The `n` most frequent mistakes: {label, predicted, images}."""
+        return confused_pairs(self.counts, self.classes, n)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of the training.
+
+    Args:
+        name: as in history.csv.
+        epochs: counted over all phases, from 1.
+        curves: loss, val_loss, accuracy, val_accuracy; (epochs,) each, NaN where not measured.
+        best: the epoch (counted over all phases) of the lowest val_loss, else loss.
+    """
+
+    name: str
+    epochs: list[int]
+    curves: dict[str, np.ndarray]
+    best: int
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """How loss and accuracy went, epoch by epoch, phase after phase."""
+
+    phases: list[Phase]
+
+    @classmethod
+    def from_history(cls, history: pd.DataFrame) -> LearningCurves:
+        """From the table of history.csv; a column that is absent or empty becomes NaN."""
+        phases = []
+        table = history.reset_index(drop=True)
+        for name, rows in table.groupby("phase", sort=False):
+            curves = {
+                curve: pd.to_numeric(rows.get(curve, pd.Series(np.nan, rows.index)), "coerce")
+                for curve in CURVES
+            }
+            judge = curves["val_loss"] if curves["val_loss"].notna().any() else curves["loss"]
+            best = int(judge.idxmin()) if judge.notna().any() else int(rows.index[-1])
+            arrays = {curve: values.to_numpy(dtype=float) for curve, values in curves.items()}
+            phases.append(Phase(str(name), [i + 1 for i in rows.index], arrays, best + 1))
+        return cls(phases)
+
+
+@dataclass(frozen=True)
+class ReliabilityDiagram:
+    """Accuracy against confidence, in equal-width bins [Guo et al. 2017].
+
+    Args:
+        bins: low, high, images, correct, accuracy, confidence, and accuracy_low / accuracy_high
+            (Wilson 95 %), one row per bin that holds images.
+        ece: expected calibration error.
+        images: how many were counted.
+    """
+
+    bins: pd.DataFrame
+    ece: float
+    images: int
+
+    @classmethod
+    def from_predictions(
+        cls, predictions: pd.DataFrame, bins: int = CALIBRATION_BINS
+    ) -> ReliabilityDiagram:
+        """The diagram of the headline split."""
+        table = headline(predictions)
+        right = (table["label"] == table["predicted"]).to_numpy()
+        rows, ece = calibration(table["confidence"].to_numpy(dtype=float), right, bins)
+        intervals = [
+            accuracy_interval(correct, images) or (0.0, 1.0)
+            for correct, images in zip(rows["correct"], rows["images"], strict=True)
+        ]
+        rows["accuracy_low"] = [low for low, _ in intervals]
+        rows["accuracy_high"] = [high for _, high in intervals]
+        return cls(rows, ece, len(table))

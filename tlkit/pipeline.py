@@ -1,0 +1,308 @@
+"""READ FIRST: the whole program, from a folder of images to a run folder with a model and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import logging.handlers
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+import tlkit
+from tlkit.backbones._registry import get_backbone
+from tlkit.errors import DataError, RecipeError
+from tlkit.recipe import Recipe, load_recipe
+from tlkit.runs import Run, write_atomically
+
+if TYPE_CHECKING:
+    from tlkit.classifier import Classifier
+    from tlkit.data.folder import ImageFolder
+
+log = logging.getLogger(__name__)
+
+
+def finetune(
+    data: str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    output: str | Path = "runs",
+    name: str | None = None,
+    exist_ok: bool = False,
+    **settings: Any,
+) -> Run:
+    """Fine-tune a classifier on a folder of images and write the run folder.
+
+    Args:
+        data: a folder of class folders, a folder of train/val/test folders, or a CSV manifest.
+        recipe: a TOML file; the defaults when None.
+        output: the folder that holds the runs.
+        name: the run's name; the date and time when None.
+        exist_ok: write into an existing run of that name.
+        settings: any recipe key by its last part, as on the command line: backbone="vgg11_bn", epochs=5.
+
+    Returns:
+        The run: `run.metrics`, `run.predictions`, `run.model`, `run.report`.
+
+    Raises:
+        TlkitError: what was wrong, what arrived, what to do next; no half-written run is left.
+    """
+    resolved = resolve(data, recipe, settings)
+    run = Run.create(Path(output), name, exist_ok)
+    try:
+        with run_log(run):
+            run_recipe(resolved, run)
+    finally:
+        run.remove_if_empty()
+    return run
+
+
+def resolve(data: str | Path | None, recipe: str | Path | None, settings: dict[str, Any]) -> Recipe:
+    """The recipe with the settings applied and every default filled in."""
+    wanted = load_recipe(Path(recipe) if recipe else None, data=data, **settings)
+    if wanted.data.root is None:
+        raise RecipeError("No images given; name their folder with --data FOLDER (class folders inside).")
+    return wanted.resolve(get_backbone(wanted.backbone).input_size)
+
+
+def run_recipe(recipe: Recipe, run: Run) -> None:
+    """The data flow, top to bottom: each step takes plain values and returns plain values."""
+    from tlkit.data.folder import ImageFolder
+    from tlkit.data.split import split_samples
+
+    clock = Clock()
+    row = get_backbone(recipe.backbone)
+    assert recipe.data.root is not None
+    with clock("scan"):
+        folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
+        split = split_samples(folder, recipe.data, recipe.seed)
+    log.info("%s", describe(folder, split))
+    with clock("import"):
+        from tlkit import device, evaluation, report, trainer
+        from tlkit.classifier import build_classifier
+        from tlkit.data.loader import make_datasets
+        from tlkit.evaluation.predictions import predict
+        from tlkit.features import FrozenFeatures
+
+        on = device.prepare(recipe.device, recipe.seed)
+    with clock("build"), on.scope():
+        classifier = build_classifier(
+            recipe.backbone,
+            folder.classes,
+            recipe.head,
+            weights=recipe.weights,
+            img_size=recipe.data.img_size,
+            resize=recipe.data.resize,
+        )
+    for step in classifier.steps:
+        log.info("%d  %s: %s", step.step, step.title, step.detail)
+    datasets = make_datasets(split, recipe, row)
+    features = FrozenFeatures(classifier, datasets)
+
+    run.write_text(run.recipe_file, recipe.to_toml())
+    run.write_table("split", split)
+    run.write_table("skipped", folder.skipped)
+    with clock("train"):
+        history = trainer.fit(classifier, datasets, recipe.train, features, on)
+    run.write_table("history", history)
+    features.classifier = classifier = classifier.in_float32()
+    with clock("evaluate"):
+        predictions = predict(features, datasets)
+        metrics = evaluation.metrics.score(predictions, folder.classes)
+    run.write_table("predictions", predictions)
+    with clock("save"):
+        write_atomically(run.model_file, classifier.save)
+    metrics |= passport(recipe, classifier, folder, split, clock.seconds, str(on))
+    run.write_metrics(metrics)
+    with clock("report"):
+        report.write_report(run, run.predictions, run.metrics, run.history)
+    log.info("report %s", run.report)
+
+
+def passport(
+    recipe: Recipe, classifier: Classifier, folder: ImageFolder, split: pd.DataFrame, timings: dict[str, float], on: str
+) -> dict[str, Any]:
+    """What metrics.json says besides the scores: the steps, the model, its data, the versions, the time."""
+    model = classifier.model
+    frozen = sum(int(weight.numpy().size) for weight in model.non_trainable_weights)
+    parameters = model.count_params()
+    weights = classifier.weights
+    packages = ("tensorflow", "keras", "numpy", "albumentations", "scikit-learn", "opencv-python-headless")
+    lines = split[["path", "label", "split", "sha256"]].agg("\t".join, axis=1)
+    return {
+        "steps": [asdict(step) for step in classifier.steps],
+        "model": {
+            "backbone": classifier.row.name,
+            "parameters": parameters,
+            "frozen": frozen,
+            "trainable": parameters - frozen,
+            "input_size": classifier.size,
+            "weights": {"source": weights.source, "sha256": weights.sha256} if weights else {"source": "none", "sha256": None},
+        },
+        "data": {
+            "root": str(folder.root),
+            "images": len(split),
+            "skipped": len(folder.skipped),
+            "empty_classes": list(folder.empty_classes),
+            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        },
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "versions": {
+            "tlkit": tlkit.__version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "device": on,
+    }
+
+
+def describe(folder: ImageFolder, split: pd.DataFrame) -> str:
+    """One line on the images: how many, of which classes, in which splits, and how many were skipped."""
+    counts = split["split"].value_counts()
+    parts = ", ".join(f"{counts[part]} {part}" for part in ("train", "val", "test") if part in counts)
+    line = f"{len(split)} images of {len(folder.classes)} classes: {parts}"
+    if len(folder.skipped):
+        line += f"; {len(folder.skipped)} files skipped (skipped.csv says why)"
+    if folder.empty_classes:
+        line += f"; empty: {', '.join(folder.empty_classes)}"
+    return line
+
+
+class Clock:
+    """Wall time of named steps: `with clock("scan"): ...`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+@contextmanager
+def run_log(run: Run) -> Iterator[None]:
+    """Write everything tlkit says to the run's log.txt, once the run holds something else than a log."""
+    root = logging.getLogger("tlkit")
+    root.setLevel(logging.INFO)
+    memory = logging.handlers.MemoryHandler(1_000_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    root.addHandler(memory)
+    try:
+        yield
+    finally:
+        root.removeHandler(memory)
+        if run.recipe_file.is_file():
+            file = logging.FileHandler(run.log_file, encoding="utf-8")
+            file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            memory.setTarget(file)
+            memory.flush()
+            file.close()
+        memory.close()
+
+
+def evaluate(run: Run | Path, data: str | Path) -> Run:
+    """Score a finished run's model on other images of the same classes.
+
+    Args:
+        run: a finished run.
+        data: a folder or a manifest, as for `finetune`; every image in it counts, whatever its split.
+
+    Returns:
+        evaluations/<name of the folder> inside the run: predictions.csv, metrics.json, report.html.
+
+    Raises:
+        DataError: the folder has a class that the model does not know.
+    """
+    from tlkit import evaluation, report
+    from tlkit.classifier import load_classifier
+    from tlkit.data.folder import ImageFolder
+    from tlkit.data.loader import ImageBatches
+    from tlkit.evaluation.predictions import predict_images
+
+    source = run if isinstance(run, Run) else Run.open(run)
+    folder = ImageFolder(data, min_classes=1)
+    classifier = load_classifier(source.model_file)
+    unknown = sorted(set(folder.classes) - set(classifier.classes))
+    if unknown:
+        raise DataError(
+            f"{data} has the class {unknown[0]!r}, which the model does not know; it knows {', '.join(classifier.classes)}."
+        )
+    images = ImageBatches.for_evaluation(folder.samples.assign(split="test"), folder.root, classifier)
+    predictions = predict_images(classifier, images)
+    name = Path(data).resolve().stem or "images"
+    target = Run.create(source.folder / "evaluations", name, exist_ok=True)
+    target.write_table("predictions", predictions)
+    target.write_table("skipped", folder.skipped)
+    metrics = evaluation.metrics.score(predictions, classifier.classes)
+    metrics |= {"model": source.metrics["model"], "data": {"root": str(folder.root), "images": len(predictions)}}
+    target.write_metrics(metrics)
+    report.render_run(target)
+    return target
+
+
+def predict(run: Run | Path, images: list[Path]) -> pd.DataFrame:
+    """Classify images with a run's model.
+
+    Args:
+        run: a finished run.
+        images: files, or folders that are searched for images.
+
+    Returns:
+        One row per file: path, predicted, confidence, error, p_<class>...; a file that cannot be read has an
+        error and no prediction.
+    """
+    from tlkit.classifier import load_classifier
+    from tlkit.evaluation.predictions import predict_files
+
+    source = run if isinstance(run, Run) else Run.open(run)
+    return predict_files(load_classifier(source.model_file), images)
+
+
+def summary(run: Run) -> str:
+    """What the terminal shows at the end: the accuracy with its interval, the worst mistakes, the report."""
+    metrics, predictions = run.metrics, run.predictions
+    split = metrics["evaluated"]
+    part = predictions[predictions["split"] == split]
+    low, high = metrics["accuracy_interval"]
+    lines = [
+        f"accuracy {metrics['accuracy']:.3f} on {len(part)} {split} images (95 % interval {low:.3f} to {high:.3f})"
+    ]
+    wrong = part[part["label"] != part["predicted"]].nlargest(5, "loss")
+    if len(wrong):
+        lines.append("most wrong:")
+        lines += [
+            f"  {row.path}: {row.label}, predicted {row.predicted} ({row.confidence:.0%})" for row in wrong.itertuples()
+        ]
+    else:
+        lines.append(f"most wrong: none, all {len(part)} are right")
+    lines.append(f"report {run.report}")
+    return "\n".join(lines)
+
+
+def exit_code(run: Run) -> int:
+    """1 when the recipe asked for a higher accuracy than the run reached, else 0."""
+    least = load_recipe(run.recipe_file).train.min_accuracy
+    return int(least is not None and run.metrics["accuracy"] < least)
+
+
+def dry_run(data: str | Path | None = None, *, recipe: str | Path | None = None, **settings: Any) -> str:
+    """Check recipe and images as `finetune` would, and say what it would do; nothing is written.
+
+    Returns:
+        The resolved recipe as TOML, after a comment that describes the images.
+    """
+    from tlkit.data.folder import ImageFolder
+    from tlkit.data.split import split_samples
+
+    resolved = resolve(data, recipe, settings)
+    assert resolved.data.root is not None
+    folder = ImageFolder(resolved.data.root, resolved.data.on_bad_image, resolved.workers)
+    return f"# {describe(folder, split_samples(folder, resolved.data, resolved.seed))}\n{resolved.to_toml()}"

@@ -1,0 +1,252 @@
+"""The phases: the new head on a frozen backbone, then fine-tuning; or everything from scratch.
+
+Each phase sets what trains, compiles anew (Keras reads `trainable` when it compiles), and runs Keras' own
+`fit` with Keras' own callbacks; the few callbacks here only watch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from tlkit import freezing
+from tlkit.classifier import Classifier
+from tlkit.data.loader import Datasets
+from tlkit.device import Device
+from tlkit.errors import DataError, TrainingError
+from tlkit.features import FrozenFeatures
+from tlkit.progress import progress_bar
+from tlkit.recipe import TrainConfig
+
+log = logging.getLogger(__name__)
+
+HISTORY = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One call of `fit`: what trains, for how long, at which rate."""
+
+    name: str
+    epochs: int
+    lr: float
+    unfreeze: str | None = None
+
+
+def plan(config: TrainConfig, pretrained: bool) -> list[Phase]:
+    """The phases of a resolved recipe, in order."""
+    if not pretrained:
+        return [Phase("scratch", config.epochs or 0, config.lr or 0.0)]
+    phases = []
+    if config.freeze_epochs:
+        phases.append(Phase("head", config.freeze_epochs, config.head_lr or 0.0))
+    if config.epochs:
+        phases.append(Phase("fine-tune", config.epochs, config.lr or 0.0, config.unfreeze))
+    return phases
+
+
+def fit(
+    classifier: Classifier, datasets: Datasets, config: TrainConfig, features: FrozenFeatures, device: Device
+) -> pd.DataFrame:
+    """Train through all phases; the classifier holds the best epoch's weights afterwards.
+
+    Ctrl-C ends the current epoch and skips what is left; the caller goes on to evaluate and report.
+
+    Args:
+        classifier: fresh from `build_classifier`.
+        datasets: training and validation batches.
+        config: a resolved recipe's [train].
+        features: of the same classifier and datasets.
+        device: from `device.prepare`.
+
+    Returns:
+        The history: one row per epoch with the columns of `HISTORY`; seconds are wall time.
+
+    Raises:
+        TrainingError: the loss is not a number from the first epoch on.
+    """
+    weights = class_weights(config.class_weights, classifier.classes, datasets.train.labels)
+    rows: list[dict[str, Any]] = []
+    with stop_on_ctrl_c() as stop:
+        for phase in plan(config, classifier.weights is not None):
+            if phase.unfreeze is not None:
+                freezing.unfreeze(classifier.model, classifier.row, phase.unfreeze)
+            if not stop.asked:
+                _run_phase(phase, classifier, config, features, device, weights, rows, stop)
+    return pd.DataFrame(rows, columns=HISTORY)
+
+
+def _run_phase(
+    phase: Phase,
+    classifier: Classifier,
+    config: TrainConfig,
+    features: FrozenFeatures,
+    device: Device,
+    weights: dict[int, float] | None,
+    rows: list[dict[str, Any]],
+    stop: StopRequest,
+) -> None:
+    with device.scope():
+        cut = features.cut()
+        steps = phase.epochs * len(cut.train)
+        cut.model.compile(
+            optimizer=make_optimizer(config.optimizer, make_schedule(config.schedule, phase.lr, steps)),
+            loss=keras.losses.CategoricalCrossentropy(),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
+            jit_compile=device.kind == "gpu",
+        )
+    trainable = sum(math.prod(weight.shape) for weight in classifier.model.trainable_weights)
+    log.info("%s: %s parameters train for up to %d epochs at a rate of %g", phase.name, f"{trainable:,}", phase.epochs, phase.lr)
+    watched = "val_loss" if cut.val is not None else "loss"
+    best = keras.callbacks.EarlyStopping(watched, patience=config.patience, restore_best_weights=True)
+    callbacks: list[keras.callbacks.Callback] = [
+        EpochLog(phase, rows),
+        keras.callbacks.TerminateOnNaN(),
+        stop,
+        best,
+    ]
+    if config.schedule == "plateau":
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(watched, factor=0.3, patience=max(1, config.patience // 2)))
+    before = len(rows)
+    cut.model.fit(
+        cut.train,
+        validation_data=cut.val,
+        epochs=phase.epochs,
+        callbacks=callbacks,
+        class_weight=weights,
+        shuffle=False,  # the batches shuffle themselves, from the recipe's seed
+        verbose=0,
+    )
+    losses = [row["loss"] for row in rows[before:]]
+    if not all(map(math.isfinite, losses)):
+        rate = "--head-lr" if phase.name == "head" else "--lr"
+        if len(losses) == 1:
+            raise TrainingError(
+                f"The loss became {losses[-1]} in the first epoch of phase {phase.name!r} at a rate of {phase.lr:g}; "
+                f"try a tenth of it with {rate}."
+            )
+        log.warning("the loss became %s: stopped, and the best epoch is kept; try a lower %s", losses[-1], rate)
+
+
+def make_optimizer(name: str, rate: Any) -> keras.optimizers.Optimizer:
+    """A Keras optimizer; SGD with Nesterov momentum 0.9, the rest as Keras sets them."""
+    if name == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "rmsprop": keras.optimizers.RMSprop}
+    return kinds[name](rate)
+
+
+def make_schedule(name: str, rate: float, steps: int) -> Any:
+    """The rate itself (constant, and plateau, which a callback lowers) or a Keras schedule over `steps`."""
+    if name == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, steps)
+    return rate
+
+
+def class_weights(setting: str, classes: tuple[str, ...], labels: np.ndarray) -> dict[int, float] | None:
+    """Class index to weight: None, inverse frequency ("auto"), or from a CSV file with class,weight.
+
+    Raises:
+        DataError: the file cannot be read, or does not give every class a positive weight.
+    """
+    if setting == "none":
+        return None
+    if setting == "auto":
+        from sklearn.utils.class_weight import compute_class_weight
+
+        present = np.unique(labels)
+        return dict(zip(present.tolist(), compute_class_weight("balanced", classes=present, y=labels).tolist(), strict=True))
+    try:
+        table = pd.read_csv(setting, dtype={"class": str}, keep_default_na=False).set_index("class")["weight"].astype(float)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"Cannot read class weights from {setting}: {error}. It needs the columns class,weight.") from None
+    missing = [name for name in classes if name not in table.index or not table[name] > 0]
+    if missing:
+        raise DataError(f"{setting} gives no positive weight for {missing[0]!r}; every class needs one.")
+    return {index: float(table[name]) for index, name in enumerate(classes)}
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Appends a row per epoch to the history, and shows how far the phase is."""
+
+    def __init__(self, phase: Phase, rows: list[dict[str, Any]]):
+        super().__init__()
+        self.phase, self.rows = phase, rows
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the bar."""
+        self._stack = contextlib.ExitStack()
+        self._bar = self._stack.enter_context(progress_bar())
+        self._task = self._bar.add_task(self.phase.name, total=self.phase.epochs * self.params["steps"])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar."""
+        self._bar.advance(self._task)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep the epoch's numbers."""
+        row = {"phase": self.phase.name, "epoch": epoch + 1, **{key: float(value) for key, value in (logs or {}).items()}}
+        row["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(time.perf_counter() - self._start, 3)
+        self.rows.append({key: row.get(key) for key in HISTORY})
+        log.info(
+            "%s %d/%d  loss %.4f  accuracy %.3f%s",
+            self.phase.name, epoch + 1, self.phase.epochs, row["loss"], row["accuracy"],
+            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}" if "val_loss" in row else "",
+        )  # fmt: skip
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the bar."""
+        self._stack.close()
+
+
+@dataclass
+class StopRequest(keras.callbacks.Callback):
+    """Ends training after the current batch once `asked` is set."""
+
+    asked: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tell Keras to stop: it evaluates the epoch so far and leaves `fit`."""
+        if self.asked:
+            self.model.stop_training = True
+
+
+@contextlib.contextmanager
+def stop_on_ctrl_c() -> Iterator[StopRequest]:
+    """Inside, the first Ctrl-C asks for a clean end and the second one ends at once."""
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        stop.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log.warning("stopping after this epoch, then evaluating and writing the report (Ctrl-C again ends at once)")
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
