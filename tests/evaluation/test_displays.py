@@ -19,7 +19,7 @@ CLASSES = ["cat", "dog", "eel"]
 
 def make_table(split, rows):
     """`rows`: (path, label, probabilities)."""
-    table = pd.DataFrame(
+    return pd.DataFrame(
         [
             {
                 "path": path,
@@ -33,7 +33,6 @@ def make_table(split, rows):
             for path, label, p in rows
         ]
     )
-    return table
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_selections_come_from_the_headline_split_in_order(predictions):
 
 
 def test_ties_are_broken_by_path_whatever_the_order(predictions):
-    same = pd.concat([predictions.assign(path=lambda t: t["path"] + s) for s in "ba"])
+    same = pd.concat([predictions.assign(path=predictions["path"] + s) for s in "ba"])
     shuffled = same.sample(frac=1, random_state=3)
     for select in (most_correct, most_wrong, most_uncertain):
         assert select(same)["path"].tolist() == select(shuffled)["path"].tolist()

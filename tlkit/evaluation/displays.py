@@ -116,9 +116,10 @@ class LearningCurves:
                 for curve in CURVES
             }
             judge = curves["val_loss"] if curves["val_loss"].notna().any() else curves["loss"]
-            best = int(judge.idxmin()) if judge.notna().any() else int(rows.index[-1])
+            best = int(judge.fillna(np.inf).argmin())
             arrays = {curve: values.to_numpy(dtype=float) for curve, values in curves.items()}
-            phases.append(Phase(str(name), [i + 1 for i in rows.index], arrays, best + 1))
+            epochs = [i + 1 for i in rows.index]
+            phases.append(Phase(str(name), epochs, arrays, epochs[best]))
         return cls(phases)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def headline_split(splits: Sequence[str] | dict[str, Any]) -> str:
+def headline_split(splits: Collection[str]) -> str:
     """The split whose accuracy is the run's: test when there is one, else val, else train."""
     return next(split for split in ("test", "val", "train") if split in splits)
 
