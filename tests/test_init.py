@@ -1,0 +1,35 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import tlkit
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in tlkit.__all__:
+        assert getattr(tlkit, name) is not None
+    with pytest.raises(AttributeError):
+        _ = tlkit.nothing
+
+
+def test_the_type_checker_sees_the_same_names() -> None:
+    source = importlib.util.find_spec("tlkit").origin  # type: ignore[union-attr]
+    text = open(source).read()  # noqa: PTH123, SIM115
+    for name in tlkit.__all__:
+        assert f"import {name} as {name}" in text
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tlkit, tlkit.cli",
+        "import sys; sys.argv = ['tlkit', '--help']; from tlkit.cli import app; app(standalone_mode=False)",
+        "import sys; sys.argv = ['tlkit', 'backbones']; from tlkit.cli import app; app(standalone_mode=False)",
+        "import tlkit.report, tlkit.data.folder, tlkit.data.split, tlkit.pipeline, tlkit.recipe",
+    ],
+)
+def test_light_commands_do_not_import_a_framework(code: str) -> None:
+    check = f"{code}\nimport sys\nassert not {{'tensorflow', 'keras', 'jax', 'torch'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from tlkit.errors import RecipeError
+from tlkit.recipe import load_recipe
+
+
+def test_the_resolved_recipe_repeats_itself(tmp_path: Path) -> None:
+    resolved = load_recipe(data=tmp_path, epochs=3, head="mlp").resolve(224)
+    file = tmp_path / "recipe.toml"
+    file.write_text(resolved.to_toml())
+    assert load_recipe(file).resolve(224) == resolved
+
+
+def test_defaults_stop_after_the_four_steps() -> None:
+    train = load_recipe().resolve(224).train
+    assert (train.freeze_epochs, train.epochs, train.unfreeze, train.lr) == (20, 0, None, None)
+
+
+def test_without_weights_everything_trains_from_scratch() -> None:
+    train = load_recipe(weights="none", epochs=1).resolve(224).train
+    assert (train.freeze_epochs, train.epochs, train.head_lr) == (0, 1, None)
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text('backbone = "vgg11"\n[train]\nbatch_size = 8\n')
+    recipe = load_recipe(file, batch_size=4, backbone=None)
+    assert recipe.backbone == "vgg11"
+    assert recipe.train.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"unfreeze": "all"}, "no effect"),
+        ({"lr": 1e-3}, "no effect"),
+        ({"weights": "none", "head_lr": 1e-3}, "no effect"),
+        ({"weights": "none", "freeze_epochs": 3}, "no effect"),
+        ({"hidden": 64}, "no effect"),
+        ({"freeze_epochs": 0}, "Nothing to train"),
+        ({"freeze_epochs": 0, "epochs": 1, "head_lr": 0.1}, "no effect"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(**settings).resolve(224)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[train]\nepoch = 3\n", r"Unknown recipe key 'train.epoch' in .*Did you mean 'train.epochs'\?"),
+        ("[train]\nepochs = -1\n", r"'train.epochs'.*greater than or equal to 0; got -1"),
+        ("[data]\nresize = 'zoom'\n", r"'data.resize'.*'crop', 'pad' or 'stretch'; got 'zoom'"),
+        ("epochs 3", "not valid TOML"),
+        ("data = 3", "'data'"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_that_names_the_key(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=says) as error:
+        load_recipe(file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_that_is_a_value_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text("train = 3")
+    with pytest.raises(RecipeError, match="must be a table"):
+        load_recipe(file, epochs=1)
+
+
+def test_an_unknown_setting_has_a_suggestion() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'batch_size'"):
+        load_recipe(batchsize=3)

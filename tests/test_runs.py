@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tlkit.errors import RunError
+from tlkit.runs import Run, write_atomically
+
+
+def test_a_taken_name_is_refused_unless_it_may_exist(tmp_path: Path) -> None:
+    Run.create(tmp_path, "a")
+    with pytest.raises(RunError, match="--exist-ok"):
+        Run.create(tmp_path, "a")
+    assert Run.create(tmp_path, "a", exist_ok=True).folder == tmp_path / "a"
+
+
+def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
+    folders = {Run.create(tmp_path).folder for _ in range(3)}
+    assert len(folders) == 3
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", "..", "."])
+def test_a_name_is_a_plain_folder_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="plain folder name"):
+        Run.create(tmp_path, name)
+
+
+def test_tables_come_back_as_they_were(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    p = np.float32([1 / 3, 2 / 3])
+    table = pd.DataFrame({"path": ["a", "b"], "split": "val", "label": ["NA", "007"], "predicted": ["007", "NA"],
+                          "confidence": p, "loss": [0.5, 0.25], "p_007": p})  # fmt: skip
+    run.write_table("predictions", table)
+    back = run.predictions
+    assert back["label"].tolist() == ["NA", "007"]
+    assert (back["p_007"].astype(np.float32) == p).all()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.json"
+    file.write_text("old")
+
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(file, fail)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_not_a_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run folder"):
+        Run.open(tmp_path)
+    with pytest.raises(RunError, match="did not finish"):
+        _ = Run(tmp_path).metrics
