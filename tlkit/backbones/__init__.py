@@ -1,1 +1,141 @@
-"""backbones"""
+"""Backbones: every network of the registry, in Keras 3, able to load its published weights.
+
+Importing this package is cheap: Keras comes in when a network is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone, list_backbones, load
+from tlkit.errors import BackboneError
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "apply_backbone",
+    "apply_top",
+    "build_backbone",
+    "get_backbone",
+    "list_backbones",
+]
+
+
+def build_backbone(
+    name: str,
+    weights: str | Path | None = None,
+    include_top: bool = True,
+    classes: int | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    *,
+    aux: bool = False,
+    **arguments: Any,
+) -> keras.Model:
+    """A network alone, from normalised pixels to logits or to its last feature map.
+
+    Args:
+        name: a name of the registry.
+        weights: None or "none" for random ones, "imagenet" for the published ones, or a file.
+        include_top: with the classification layers, or up to the last feature map.
+        classes: outputs of the top; the published number (1000 on ImageNet) when None.
+        input_size: side of the square input, or (height, width), pixels; the network's own when
+            None.
+        aux: also return the logits of the auxiliary classifiers, where the network has them.
+        arguments: override the row's builder arguments, for example `drop_path_rate=0.1`.
+
+    Returns:
+        float32 (batch, height, width, channels), normalised as the row's `preprocess` says, to
+        float32 logits (batch, classes), a list of logits with `aux`, or a feature map.
+
+    Raises:
+        BackboneError: an unknown name, an input too small, or `aux` where there is none.
+        WeightsError: the weights cannot be had, or do not fit.
+    """
+    row = get_backbone(name)
+    if aux and not (row.aux and include_top):
+        raise BackboneError(f"{name} has no auxiliary classifiers here; leave aux out.")
+    file = None
+    if weights is not None and str(weights) != "none":
+        from tlkit.backbones._weights import find_weights
+
+        file = find_weights(
+            row, weights
+        )  # before the network is built: missing weights fail at once
+    import keras
+
+    height, width = _pair(input_size or row.input_size)
+    image = keras.Input((height, width, row.channels), name="image")
+    outputs = apply_backbone(row, image, **arguments)
+    if include_top:
+        features = keras.Model(image, outputs)
+        outputs = apply_top(row, outputs, classes or row.classes)
+        if aux and row.aux:
+            outputs = [outputs, *load(row.aux)(_tap(features), classes or row.classes)]
+    model = keras.Model(image, outputs, name=name.replace(".", "_"))
+    if file is not None:
+        from tlkit.backbones._weights import load_weights
+
+        load_weights(model, row, file.path)
+    return model
+
+
+def apply_backbone(row: Backbone, x: Any, **arguments: Any) -> Any:
+    """Run a row's builder on a Keras tensor; the layers join the graph that `x` belongs to.
+
+    Args:
+        row: of the registry.
+        x: normalised pixels, float (batch, height, width, channels).
+        arguments: override those of the row.
+
+    Returns:
+        The last feature map.
+
+    Raises:
+        BackboneError: another number of channels than the network's, or an image too small for it.
+    """
+    height, width, channels = x.shape[1:]
+    if channels != row.channels:
+        raise BackboneError(
+            f"{row.name} takes images of {row.channels} channel(s). Received: {channels}; "
+            "convert them, or choose another backbone (`tlkit backbones`)."
+        )
+    too_small = BackboneError(
+        f"An image of {height}x{width} pixels is too small for {row.name}: nothing is left of it "
+        f"on the way. Its own size is {row.input_size} (--img-size {row.input_size})."
+    )
+    try:
+        y = load(row.builder)(x, **{**row.arguments, **arguments})
+    except ValueError:  # Keras' words for a map smaller than the window that is to slide over it
+        if min(height, width) < row.input_size:
+            raise too_small from None
+        raise
+    if min(y.shape[1:]) < 1:
+        raise too_small
+    return y
+
+
+def apply_top(row: Backbone, x: Any, classes: int | None) -> Any:
+    """Run a row's own classification layers on its last feature map.
+
+    Args:
+        row: of the registry.
+        x: the last feature map.
+        classes: outputs; None stops at the features that the last layer would see.
+
+    Returns:
+        Logits (batch, classes), or features (batch, units).
+    """
+    return load(row.top)(x, classes, **row.top_arguments)
+
+
+def _tap(model: keras.Model) -> Callable[[str], Any]:
+    return lambda layer: model.get_layer(layer).output
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size

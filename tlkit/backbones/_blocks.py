@@ -1,18 +1,18 @@
 """The blocks that several families share, with torch's arithmetic and addressable layer names.
 
-Published checkpoints come from torch, where a padded stride-2 convolution or pool pads both sides alike;
-Keras' `same` pads more on the right and at the bottom. So padding is explicit here: `padding=None` means
-half the kernel on every side, a number means that many zeros, and "same" means TensorFlow's rule.
+Published checkpoints come from torch, where a padded stride-2 convolution or pool pads both sides
+alike; Keras' `same` pads more on the right and at the bottom. So padding is explicit here:
+`padding=None` means half the kernel on every side, a number means that many zeros, and "same" means
+TensorFlow's rule.
 
-Every `x` is a Keras tensor, float (batch, height, width, channels), and every `name` is the layer's own:
-`<stage>_...`, for example `stage4_block2_conv1`.
+Every `x` is a Keras tensor, float (batch, height, width, channels), and every `name` is the layer's
+own: `<stage>_...`, for example `stage4_block2_conv1`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import layers
 
 EPS = 1e-5  # torch.nn.BatchNorm2d
@@ -34,7 +34,7 @@ def conv(
     use_bias: bool = False,
     activation: str | None = None,
 ) -> Any:
-    """A convolution, He-initialised; zeros that `same` cannot add come from a layer `<name>_pad`."""
+    """A convolution, He-initialised; zeros that `same` cannot add come from a `<name>_pad`."""
     x, mode = _pad(x, kernel, stride, padding, name)
     return layers.Conv2D(
         filters,
@@ -129,8 +129,8 @@ def depthwise_conv_bn(
 def sibling(name: str, kind: str) -> str:
     """The name of the layer that goes with a convolution.
 
-    `stage1_block2_conv3` -> `stage1_block2_bn3`, `stem_conv` -> `stem_bn`; a last part that does not start
-    with "conv" is kept: `stage1_block2_expand` -> `stage1_block2_expand_bn`.
+    `stage1_block2_conv3` -> `stage1_block2_bn3`, `stem_conv` -> `stem_bn`; a last part that does
+    not start with "conv" is kept: `stage1_block2_expand` -> `stage1_block2_expand_bn`.
     """
     head, _, last = name.rpartition("_")
     return f"{head}_{kind}{last[4:]}" if last.startswith("conv") else f"{name}_{kind}"
@@ -141,12 +141,15 @@ def max_pool(
 ) -> Any:
     """Max pooling as torch does it, where the padding never wins.
 
-    Zeros do as padding after a ReLU. Elsewhere (`after_relu=False`) a stride-1 pool, whose `same` is
-    symmetric and pads with minus infinity, is thinned out; this needs `padding` = (size - 1) / 2.
+    Zeros do as padding after a ReLU. Elsewhere (`after_relu=False`) a stride-1 pool, whose `same`
+    is symmetric and pads with minus infinity, is thinned out; this needs `padding` = (size - 1) /
+    2.
     """
     if padding and not after_relu:
         if 2 * padding != size - 1:
-            raise ValueError(f"{name}: padding must be (size - 1) / 2. Received: {padding=}, {size=}")
+            raise ValueError(
+                f"{name}: padding must be (size - 1) / 2. Received: {padding=}, {size=}"
+            )
         x = layers.MaxPooling2D(size, 1, "same", name=f"{name}_dense")(x)
         return layers.MaxPooling2D(1, stride, "valid", name=name)(x)
     if padding:
@@ -155,7 +158,7 @@ def max_pool(
 
 
 def ceil_max_pool(x: Any, size: int, stride: int, *, name: str) -> Any:
-    """Max pooling with torch's `ceil_mode=True`, after a ReLU: a last, incomplete window counts too."""
+    """Max pooling with torch's `ceil_mode=True`, after a ReLU: an incomplete window counts too."""
     over = tuple((0, -(side - size) % stride) for side in x.shape[1:3])
     if any(after for _, after in over):
         x = layers.ZeroPadding2D(over, name=f"{name}_pad")(x)
@@ -172,7 +175,8 @@ def avg_pool(
     if padding and not count_padding:
         if stride != 1 or 2 * padding != size - 1:
             raise ValueError(
-                f"{name}: uncounted padding must be `same`. Received: {size=}, {stride=}, {padding=}"
+                f"{name}: uncounted padding must be what `same` adds. "
+                f"Received: {size=}, {stride=}, {padding=}"
             )
         return layers.AveragePooling2D(size, 1, "same", name=name)(x)
     if padding:
@@ -183,7 +187,7 @@ def avg_pool(
 def squeeze_excite(
     x: Any, squeezed: int, *, name: str, activation: str = "relu", gate: str = "sigmoid"
 ) -> Any:
-    """Squeeze-and-excitation (Hu et al. 2018, figure 2): weigh each channel by what the whole map holds.
+    """Squeeze-and-excitation (Hu et al. 2018, figure 2): weigh channels by the whole map's content.
 
     Args:
         x: the map.
@@ -199,15 +203,16 @@ def squeeze_excite(
 
 
 def drop_path(x: Any, rate: float, *, name: str) -> Any:
-    """Stochastic depth (Huang et al. 2016): drop the whole branch of an image with probability `rate`.
+    """Stochastic depth (Huang et al. 2016): drop an image's whole branch with probability `rate`.
 
-    What survives is divided by 1 - rate in training, so that inference uses the full depth as it is.
+    What survives is divided by 1 - rate in training, so that inference uses the full depth as it
+    is.
     """
     return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
 
 
 def flatten_chw(x: Any, *, name: str) -> Any:
-    """Flatten a map in torch's order (channel, height, width), so that Linear weights fit transposed."""
+    """Flatten a map in torch's order (channel, height, width), so that its Linear weights fit."""
     x = layers.Permute((3, 1, 2), name=f"{name}_chw")(x)
     return layers.Flatten(name=name)(x)
 
@@ -234,7 +239,7 @@ def logits(x: Any, classes: int | None, dropout: float = 0.0) -> Any:
 
 
 def _pad(x: Any, kernel: Pair, stride: int, padding: Padding, name: str) -> tuple[Any, str]:
-    """Pad `x` where the convolution cannot do it itself; (the tensor, the mode that is left to it)."""
+    """Pad `x` where the convolution cannot; returns it with the mode left to the convolution."""
     if padding == "same":
         return x, "same"
     kh, kw = _pair(kernel)

