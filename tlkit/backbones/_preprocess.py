@@ -10,8 +10,8 @@ from tlkit.backbones._row import Backbone
 def preprocess(x: Any, row: Backbone) -> Any:
     """Normalise raw pixels for a network; nothing is added for one that normalises for itself.
 
-    """Normalise raw pixels for a network; one that normalises for itself gets them as they are.
-    change a float32 array in place, and an exported model would not carry them.
+    It is part of the graph, not of the loader: keras.applications' own functions differ by family
+    and change a float32 array in place, and an exported model would not carry them.
 
     Args:
         x: Keras tensor, float32 (batch, height, width, 3), RGB 0-255.
