@@ -51,14 +51,19 @@ def test_a_setting_without_effect_is_refused(settings: dict[str, object], says: 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[train]\nepoch = 3\n", r"Unknown recipe key 'train.epoch' in .*Did you mean 'train.epochs'\?"),
+        (
+            "[train]\nepoch = 3\n",
+            r"Unknown recipe key 'train.epoch' in .*Did you mean 'train.epochs'\?",
+        ),
         ("[train]\nepochs = -1\n", r"'train.epochs'.*greater than or equal to 0; got -1"),
         ("[data]\nresize = 'zoom'\n", r"'data.resize'.*'crop', 'pad' or 'stretch'; got 'zoom'"),
         ("epochs 3", "not valid TOML"),
         ("data = 3", "'data'"),
     ],
 )
-def test_a_wrong_recipe_is_one_line_that_names_the_key(tmp_path: Path, text: str, says: str) -> None:
+def test_a_wrong_recipe_is_one_line_that_names_the_key(
+    tmp_path: Path, text: str, says: str
+) -> None:
     file = tmp_path / "r.toml"
     file.write_text(text)
     with pytest.raises(RecipeError, match=says) as error:

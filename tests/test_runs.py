@@ -29,8 +29,10 @@ def test_a_name_is_a_plain_folder_name(tmp_path: Path, name: str) -> None:
 def test_tables_come_back_as_they_were(tmp_path: Path) -> None:
     run = Run(tmp_path)
     p = np.float32([1 / 3, 2 / 3])
-    table = pd.DataFrame({"path": ["a", "b"], "split": "val", "label": ["NA", "007"], "predicted": ["007", "NA"],
-                          "confidence": p, "loss": [0.5, 0.25], "p_007": p})  # fmt: skip
+    names = {"path": ["a", "b"], "label": ["NA", "007"], "predicted": ["007", "NA"]}
+    table = pd.DataFrame(
+        {**names, "split": "val", "confidence": p, "loss": [0.5, 0.25], "p_007": p}
+    )
     run.write_table("predictions", table)
     back = run.predictions
     assert back["label"].tolist() == ["NA", "007"]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Public name -> where it lives; imported on first use, so that `import tlkit` costs nothing (PEP 562).
+# Public name -> where it lives; imported on first use, so that `import tlkit` costs nothing (PEP
+# 562).
 _PUBLIC = {
     "ImageFolder": "tlkit.data.folder",
     "Recipe": "tlkit.recipe",
@@ -31,7 +32,7 @@ _PUBLIC = {
     "load_recipe": "tlkit.recipe",
     "predict": "tlkit.pipeline",
 }
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

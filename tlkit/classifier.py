@@ -1,7 +1,7 @@
 """The classifier: preprocessing -> backbone -> head, one flat keras.Model that takes raw 0-255 RGB.
 
-The model is flat (no model inside a model), so that it can be cut at any layer: to keep the output of its
-frozen part, and to explain what a stage saw.
+The model is flat (no model inside a model), so that it can be cut at any layer: to keep the output
+of its frozen part, and to explain what a stage saw.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ METADATA = "tlkit.json"
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the four-step recipe, as the terminal and the report show it. Counts are parameters."""
+    """One step of the four-step recipe, as the terminal and the report show it. Counts are
+    parameters."""
 
     step: int
     title: str
@@ -67,11 +68,13 @@ class Classifier:
         return keras.Model(self.model.input, self.model.get_layer(boundary).output, name="prefix")
 
     def tail(self, boundary: str) -> keras.Model:
-        """From the output of the layer `boundary` to the probabilities; shares the classifier's layers."""
+        """From the output of the layer `boundary` to the probabilities; shares the classifier's
+        layers."""
         return keras.Model(self.model.get_layer(boundary).output, self.model.output, name="tail")
 
     def in_float32(self) -> Classifier:
-        """The same network with float32 arithmetic (for evaluation and saving after mixed precision)."""
+        """The same network with float32 arithmetic (for evaluation and saving after mixed
+        precision)."""
         if keras.mixed_precision.dtype_policy().name == "float32":
             return self
         keras.mixed_precision.set_global_policy("float32")
@@ -80,10 +83,20 @@ class Classifier:
         copy.set_weights(self.model.get_weights())
         for old, new in zip(self.model.layers, copy.layers, strict=True):
             new.trainable = old.trainable
-        return Classifier(copy, self.row, self.classes, self.size, self.resize, self.weights, self.head, self.steps)
+        return Classifier(
+            copy,
+            self.row,
+            self.classes,
+            self.size,
+            self.resize,
+            self.weights,
+            self.head,
+            self.steps,
+        )
 
     def save(self, path: Path) -> None:
-        """Write a .keras file that loads with nothing but Keras; the class names travel as tlkit.json in it."""
+        """Write a .keras file that loads with nothing but Keras; the class names travel as
+        tlkit.json in it."""
         self.model.save(path)
         metadata = {
             "backbone": self.row.name,
@@ -130,7 +143,12 @@ def build_classifier(
     model = _connect(row, classes, head, size)
     source = "random weights"
     if file is not None:
-        load_weights(model, row, file.path, skip=frozenset(l.name for l in model.layers if l.name.startswith("head_")))
+        load_weights(
+            model,
+            row,
+            file.path,
+            skip=frozenset(layer.name for layer in model.layers if layer.name.startswith("head_")),
+        )
         source = file.source
     body = sum(layer.count_params() for layer in model.layers if not layer.name.startswith("head_"))
     layers = sum(not layer.name.startswith(("head_", "preprocess_")) for layer in model.layers)
@@ -143,10 +161,31 @@ def build_classifier(
     frozen = sum(_size(w) for w in model.non_trainable_weights)
     trainable = sum(_size(w) for w in model.trainable_weights)
     steps = (
-        Step(1, "take the layers of a trained model", f"{row.name}, {source}: {layers} layers", body, 0, body),
+        Step(
+            1,
+            "take the layers of a trained model",
+            f"{row.name}, {source}: {layers} layers",
+            body,
+            0,
+            body,
+        ),
         second,
-        Step(3, "add new layers", f"{head.kind} head for {len(classes)} classes: {new:,} parameters", new, 0, new),
-        Step(4, "train", f"{trainable:,} parameters trainable, {frozen:,} frozen", frozen + trainable, frozen, trainable),
+        Step(
+            3,
+            "add new layers",
+            f"{head.kind} head for {len(classes)} classes: {new:,} parameters",
+            new,
+            0,
+            new,
+        ),
+        Step(
+            4,
+            "train",
+            f"{trainable:,} parameters trainable, {frozen:,} frozen",
+            frozen + trainable,
+            frozen,
+            trainable,
+        ),
     )
     return Classifier(model, row, tuple(classes), size, resize, file, head, steps)
 
@@ -163,9 +202,13 @@ def load_classifier(path: Path) -> Classifier:
         model = keras.saving.load_model(path, compile=False)
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise RunError(f"{path} is not a model that tlkit saved: {reason}. `tlkit finetune` makes one.") from None
+        raise RunError(
+            f"{path} is not a model that tlkit saved: {reason}. `tlkit finetune` makes one."
+        ) from None
     row = get_backbone(metadata["backbone"])
-    return Classifier(model, row, tuple(metadata["classes"]), metadata["img_size"], metadata["resize"])
+    return Classifier(
+        model, row, tuple(metadata["classes"]), metadata["img_size"], metadata["resize"]
+    )
 
 
 def _connect(row: Backbone, classes: Sequence[str], head: HeadConfig, size: int) -> keras.Model:
@@ -174,7 +217,8 @@ def _connect(row: Backbone, classes: Sequence[str], head: HeadConfig, size: int)
     if head.kind == "classifier":
         if row.top == Backbone.top or row.weights is None or row.weights.keras:
             raise BackboneError(
-                f"--head classifier keeps a backbone's own fully connected layers, and {row.name} has none; "
+                f"--head classifier keeps a backbone's own fully connected layers, and {row.name} "
+                "has none; "
                 "use --head linear or mlp, or a VGG or AlexNet."
             )
         x = apply_top(row, x, classes=None)

@@ -1,11 +1,12 @@
-"""Every command: it parses, calls one function of the library, and prints. Bodies import, so that help is quick."""
+"""Every command: it parses, calls one function of the library, and prints. Bodies import, so that
+help is quick."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# What Typer raises for a flag that does not exist or does not parse (newer Typers carry Click inside).
+# What Typer raises for a flag that does not exist or does not parse (newer Typers carry Click
+# inside).
 UsageError: Any = typer.BadParameter.__base__
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/2026-11-22-101500.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/2026-11-22-101500.")
+]
 
 
 def main() -> None:
@@ -42,7 +46,9 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def common(
     context: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Also show what the libraries say.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also show what the libraries say.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
 ) -> None:
     """Set up what all commands share."""
@@ -56,39 +62,104 @@ def common(
 
 @app.command()
 def finetune(
-    recipe: Annotated[Optional[Path], typer.Argument(metavar="[RECIPE.toml]", help="A recipe; flags override it.")] = None,
-    data: Annotated[Optional[Path], typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest.")] = None,
-    backbone: Annotated[Optional[str], typer.Option("--backbone", "--model", help="A name of `tlkit backbones`. [default: efficientnet_lite0]")] = None,
-    weights: Annotated[Optional[str], typer.Option(help="imagenet, none, or a file. [default: imagenet]")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE.toml]", help="A recipe; flags override it.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            "--model",
+            help="A name of `tlkit backbones`. [default: efficientnet_lite0]",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, none, or a file. [default: imagenet]")
+    ] = None,
     output: Annotated[Path, typer.Option(help="The folder that holds the runs.")] = Path("runs"),
-    name: Annotated[Optional[str], typer.Option(help="The run's name. [default: date and time]")] = None,
-    exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Write into an existing run of that name.")] = False,
-    seed: Annotated[Optional[int], typer.Option(help="Of split, shuffling and initial weights. [default: 0]")] = None,
-    device: Annotated[Optional[str], typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
-    workers: Annotated[Optional[int], typer.Option("--workers", "-j", help="Threads that read images.")] = None,
-    freeze_epochs: Annotated[Optional[int], typer.Option(help="Epochs of the new head on the frozen backbone. [default: 20]")] = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Epochs after unfreezing; 0 stops after the four steps. [default: 0]")] = None,
-    unfreeze: Annotated[Optional[str], typer.Option(help="last, a number of stages, all, or a stage. [default: last]")] = None,
-    head: Annotated[Optional[str], typer.Option(help="linear, mlp or classifier. [default: linear]")] = None,
-    dropout: Annotated[Optional[float], typer.Option(help="Of the head. [default: 0.2]")] = None,
-    head_lr: Annotated[Optional[float], typer.Option(help="Learning rate of the head phase.")] = None,
-    lr: Annotated[Optional[float], typer.Option(help="Learning rate of fine-tuning, or from scratch.")] = None,
-    optimizer: Annotated[Optional[str], typer.Option(help="sgd, adam, adamw or rmsprop. [default: adam]")] = None,
-    schedule: Annotated[Optional[str], typer.Option(help="constant, cosine or plateau. [default: constant]")] = None,
-    batch_size: Annotated[Optional[int], typer.Option("--batch-size", "-b", help="[default: 32]")] = None,
-    img_size: Annotated[Optional[int], typer.Option("--img-size", "--imgsz", help="Side in pixels. [default: the backbone's]")] = None,
-    resize: Annotated[Optional[str], typer.Option(help="crop, pad or stretch. [default: crop]")] = None,
-    augment: Annotated[Optional[str], typer.Option(help="none, light, standard or strong. [default: none]")] = None,
-    val_split: Annotated[Optional[float], typer.Option(help="Share held out for validation. [default: 0.2]")] = None,
-    test_split: Annotated[Optional[float], typer.Option(help="Share held out for the test. [default: 0]")] = None,
-    on_bad_image: Annotated[Optional[str], typer.Option(help="skip or error. [default: skip]")] = None,
-    class_weights: Annotated[Optional[str], typer.Option(help="none, auto, or a CSV file class,weight. [default: none]")] = None,
-    patience: Annotated[Optional[int], typer.Option(help="Epochs without improvement before a phase ends. [default: 5]")] = None,
-    min_accuracy: Annotated[Optional[float], typer.Option(help="Exit with code 1 below this accuracy.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")] = False,
+    name: Annotated[
+        str | None, typer.Option(help="The run's name. [default: date and time]")
+    ] = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist-ok", help="Write into an existing run of that name.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Of split, shuffling and initial weights. [default: 0]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", help="Threads that read images.")
+    ] = None,
+    freeze_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the new head on the frozen backbone. [default: 20]"),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs after unfreezing; 0 stops after the four steps. [default: 0]"),
+    ] = None,
+    unfreeze: Annotated[
+        str | None,
+        typer.Option(help="last, a number of stages, all, or a stage. [default: last]"),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, mlp or classifier. [default: linear]")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Of the head. [default: 0.2]")] = None,
+    head_lr: Annotated[float | None, typer.Option(help="Learning rate of the head phase.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of fine-tuning, or from scratch.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, adam, adamw or rmsprop. [default: adam]")
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="constant, cosine or plateau. [default: constant]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", help="[default: 32]")
+    ] = None,
+    img_size: Annotated[
+        int | None,
+        typer.Option("--img-size", "--imgsz", help="Side in pixels. [default: the backbone's]"),
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="crop, pad or stretch. [default: crop]")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="none, light, standard or strong. [default: none]")
+    ] = None,
+    val_split: Annotated[
+        float | None, typer.Option(help="Share held out for validation. [default: 0.2]")
+    ] = None,
+    test_split: Annotated[
+        float | None, typer.Option(help="Share held out for the test. [default: 0]")
+    ] = None,
+    on_bad_image: Annotated[str | None, typer.Option(help="skip or error. [default: skip]")] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="none, auto, or a CSV file class,weight. [default: none]")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Epochs without improvement before a phase ends. [default: 5]"),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Exit with code 1 below this accuracy.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")
+    ] = False,
 ) -> int:
     """Fine-tune a classifier on a folder of images; writes a model and a report."""
-    settings = {key: value for key, value in locals().items() if key not in ("recipe", "output", "name", "exist_ok", "dry_run")}
+    settings = {
+        key: value
+        for key, value in locals().items()
+        if key not in ("recipe", "output", "name", "exist_ok", "dry_run")
+    }
     from tlkit import pipeline
 
     if dry_run:
@@ -102,9 +173,13 @@ def finetune(
 @app.command()
 def evaluate(
     run: RunFolder,
-    data: Annotated[Path, typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest."),
+    ],
 ) -> None:
-    """Score a run's model on other images; writes predictions, metrics and a report into the run."""
+    """Score a run's model on other images; writes predictions, metrics and a report into the
+    run."""
     from tlkit import pipeline
 
     print(pipeline.summary(pipeline.evaluate(run, data)))
@@ -114,7 +189,9 @@ def evaluate(
 def predict(
     run: RunFolder,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Files or folders.")],
-    csv: Annotated[Optional[Path], typer.Option(help="Write every class probability to this file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write every class probability to this file.")
+    ] = None,
 ) -> None:
     """Classify images with a run's model."""
     from tlkit import pipeline
@@ -135,7 +212,9 @@ def report(run: RunFolder) -> None:
 
 
 @app.command()
-def backbones(pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'resnet*'.")] = "*") -> None:
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'resnet*'.")] = "*",
+) -> None:
     """List the backbones that the registry knows."""
     from tlkit.backbones import backbones_table
 

@@ -1,4 +1,5 @@
-"""Where the numbers are crunched: discovery, memory growth, mixed precision, several GPUs, determinism."""
+"""Where the numbers are crunched: discovery, memory growth, mixed precision, several GPUs,
+determinism."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Device:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send what native code prints on stderr to nowhere: TensorFlow greets before its log level is read."""
+    """Send what native code prints on stderr to nowhere: TensorFlow greets before its log level is
+    read."""
     sys.stderr.flush()
     try:
         saved = os.dup(2)
@@ -65,10 +67,11 @@ def import_keras(verbose: bool = False) -> Any:
 
 
 def prepare(device: str = "auto", seed: int = 0) -> Device:
-    """Choose the device, seed every generator and set the precision; call it before building a model.
+    """Choose the device, seed every generator and set the precision; call it before building a
+    model.
 
-    A GPU gets memory growth and mixed precision; several GPUs get a MirroredStrategy. On the CPU every
-    operation is made deterministic, so that one seed gives one predictions.csv.
+    A GPU gets memory growth and mixed precision; several GPUs get a MirroredStrategy. On the CPU
+    every operation is made deterministic, so that one seed gives one predictions.csv.
 
     Args:
         device: "auto" (a GPU when there is one), "cpu" or "gpu".
@@ -85,7 +88,10 @@ def prepare(device: str = "auto", seed: int = 0) -> Device:
 
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
-        raise DeviceError("--device gpu was asked for, but TensorFlow sees no GPU; use --device cpu, or see `tlkit doctor`.")
+        raise DeviceError(
+            "--device gpu was asked for, but TensorFlow sees no GPU; use --device cpu, or see "
+            "`tlkit doctor`."
+        )
     if device == "cpu" or not gpus:
         if gpus:
             tf.config.set_visible_devices([], "GPU")
@@ -93,7 +99,8 @@ def prepare(device: str = "auto", seed: int = 0) -> Device:
         tf.config.experimental.enable_op_determinism()
         return mirrored(tf.config.list_logical_devices("CPU"), "cpu")
     for gpu in gpus:
-        # Refused once TensorFlow has started on the GPU (a second run in one process): it is set already then.
+        # Refused once TensorFlow has started on the GPU (a second run in one process): it is set
+        # already then.
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     keras.mixed_precision.set_global_policy("mixed_float16")
@@ -106,7 +113,9 @@ def mirrored(devices: list[Any], kind: str) -> Device:
         return Device(kind)
     import tensorflow as tf
 
-    return Device(kind, len(devices), tf.distribute.MirroredStrategy([device.name for device in devices]))
+    return Device(
+        kind, len(devices), tf.distribute.MirroredStrategy([device.name for device in devices])
+    )
 
 
 def _prepare_jax(device: str) -> Device:
@@ -114,5 +123,7 @@ def _prepare_jax(device: str) -> Device:
 
     kind = jax.default_backend()
     if device == "gpu" and kind != "gpu":
-        raise DeviceError(f"--device gpu was asked for, but JAX runs on {kind!r}; use --device cpu.")
+        raise DeviceError(
+            f"--device gpu was asked for, but JAX runs on {kind!r}; use --device cpu."
+        )
     return Device("gpu" if kind == "gpu" else "cpu")

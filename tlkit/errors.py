@@ -1,6 +1,6 @@
 """Every error that tlkit raises on purpose.
 
-    TlkitError            anything a user can mend; the command line prints it as one line, exit code 2
+    TlkitError            anything a user can mend; on the terminal one line, exit code 2
     ├── RecipeError       a recipe key, a flag or a combination of them is wrong
     ├── DataError         the folder, the manifest or an image cannot be used
     ├── BackboneError     no such backbone, or an input that it cannot take
@@ -9,8 +9,8 @@
     ├── DeviceError       the device that was asked for is not there
     └── TrainingError     training cannot go on (for example a NaN loss)
 
-A message says what was wrong, what arrived and what to do next, in one line. Only `tlkit.cli` turns a
-TlkitError into an exit code; any other exception is a bug and keeps its traceback.
+A message says what was wrong, what arrived and what to do next, in one line. Only `tlkit.cli` turns
+a TlkitError into an exit code; any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations

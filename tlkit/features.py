@@ -1,8 +1,9 @@
-"""The frozen prefix: the part of the classifier that does not train is run once, and the rest works on its output.
+"""The frozen prefix: the part of the classifier that does not train is run once, and the rest works
+on its output.
 
-Up to the last frozen layer a classifier is a fixed function of the image. Every other tool repeats it each
-epoch; here its output is computed once per image and kept, for the head alone (pooled features) and for
-fine-tuning (the feature map where freezing ends) alike.
+Up to the last frozen layer a classifier is a fixed function of the image. Every other tool repeats
+it each epoch; here its output is computed once per image and kept, for the head alone (pooled
+features) and for fine-tuning (the feature map where freezing ends) alike.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class FeatureBatches(keras.utils.PyDataset):
 
     Args:
         features: float32, (images, ...).
-        images: the batches they were computed from; gives labels, batch size, seed and whether to shuffle.
+        images: the batches they were computed from; gives labels, batch size, seed and whether to
+        shuffle.
     """
 
     def __init__(self, features: np.ndarray, images: ImageBatches):
@@ -73,11 +75,12 @@ class Cut:
 class FrozenFeatures:
     """The outputs of a classifier's frozen part, computed when first asked for.
 
-    They stay valid as long as freezing only moves towards the input during a run, which is how the phases
-    are ordered.
+    They stay valid as long as freezing only moves towards the input during a run, which is how the
+    phases are ordered.
 
     Args:
-        classifier: its layers' `trainable` flags say where the frozen part ends at the moment of asking.
+        classifier: its layers' `trainable` flags say where the frozen part ends at the moment of
+        asking.
         datasets: training, validation and test images.
         budget: bytes of features to keep at most; beyond it the ordinary path is taken.
     """
@@ -89,7 +92,8 @@ class FrozenFeatures:
         self.seconds = 0.0
 
     def cut(self) -> Cut:
-        """The model to train with its training and validation batches, on features where that pays."""
+        """The model to train with its training and validation batches, on features where that
+        pays."""
         boundary = self._move_boundary()
         data = self.datasets
         if boundary is None or data.train.augment != "none":
@@ -100,7 +104,9 @@ class FrozenFeatures:
             self._features(boundary, data.val) if data.val else None,
         )
 
-    def for_prediction(self, images: ImageBatches) -> tuple[keras.Model, ImageBatches | FeatureBatches]:
+    def for_prediction(
+        self, images: ImageBatches
+    ) -> tuple[keras.Model, ImageBatches | FeatureBatches]:
         """The model and the batches that give the probabilities of `images` in their own order."""
         boundary = self._move_boundary()
         if boundary is None:
@@ -121,7 +127,7 @@ class FrozenFeatures:
         shape = self.classifier.model.get_layer(boundary).output.shape[1:]
         need = 4 * math.prod(shape) * sum(len(part.samples) for part in self.datasets.parts())
         if need > self.budget:
-            return f"{need / 2**30:.1f} GiB would be needed, the budget is {self.budget / 2**30:.1f} GiB"
+            return f"{need >> 20:,} MiB would be needed, the budget is {self.budget >> 20:,} MiB"
         return None
 
     def _features(self, boundary: str, images: ImageBatches) -> FeatureBatches:

@@ -1,4 +1,4 @@
-"""Freeze and unfreeze a backbone by stage. Batch norm stays in inference mode when a trained backbone is tuned."""
+"""Freeze and unfreeze a backbone by stage; a trained backbone's batch norm stays in inference."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ HEAD = "head"
 def parts(model: keras.Model, row: Backbone) -> dict[str, str]:
     """Which part of the classifier each layer belongs to: a stage of the row, "top" or "head".
 
-    "top" are a backbone's own fully connected layers, where the head keeps them; preprocessing belongs to
-    no part and is left out.
+    "top" are a backbone's own fully connected layers, where the head keeps them; preprocessing
+    belongs to no part and is left out.
     """
     stages = stage_of(row, [layer.name for layer in model.layers])
     named = dict(stages)
@@ -37,14 +37,15 @@ def freeze(model: keras.Model, row: Backbone) -> None:
 def unfreeze(model: keras.Model, row: Backbone, what: str) -> None:
     """Make the head and some of the backbone trainable, its batch norm excepted.
 
-    Batch norm keeps the statistics of the large data set it was trained on: a small one would spoil them
-    (Keras transfer-learning guide), and `layer.trainable = False` is what holds it in inference under `fit`.
+    Batch norm keeps the statistics of the large data set it was trained on: a small one would spoil
+    them (Keras transfer-learning guide), and `layer.trainable = False` is what holds it in
+    inference under `fit`.
 
     Args:
         model: a classifier's model.
         row: its backbone's row.
-        what: "last" (stage), a number of stages counted from the output, "all", or the name of the first
-            stage to train.
+        what: "last" (stage), a number of stages counted from the output, "all", or the
+            name of the first stage to train.
 
     Raises:
         RecipeError: no such stage, or more stages than there are.
@@ -57,16 +58,17 @@ def unfreeze(model: keras.Model, row: Backbone, what: str) -> None:
 
 
 def stages_of(model: keras.Model, row: Backbone) -> list[str]:
-    """The row's stages that hold weights in this model, input to output, with "top" last if it is kept."""
+    """The stages that hold weights in this model, input to output; "top" last, where kept."""
     where = parts(model, row)
     weighted = {where.get(layer.name) for layer in model.layers if layer.weights}
     return [stage for stage in (*row.stages, "top") if stage in weighted]
 
 
 def last_frozen(model: keras.Model, row: Backbone) -> str | None:
-    """The layer whose output everything trainable starts from; None when nothing before it is frozen.
+    """The layer whose output everything trainable starts from; None when nothing is frozen.
 
-    Up to there the network is a fixed function of the image: it can be run once and its output kept.
+    Up to there the network is a fixed function of the image: it can be run once and its output
+    kept.
     """
     where = parts(model, row)
     order = [*row.stages, "top", HEAD]
@@ -91,7 +93,9 @@ def _chosen(stages: list[str], what: str) -> set[str]:
             )
         return set(stages[stages.index(what) :])
     if not 1 <= count <= len(stages):
-        raise RecipeError(f"Cannot unfreeze {count} stages: there are {len(stages)} ({', '.join(stages)}).")
+        raise RecipeError(
+            f"Cannot unfreeze {count} stages: there are {len(stages)} ({', '.join(stages)})."
+        )
     return set(stages[-count:])
 
 

@@ -9,11 +9,13 @@ import keras
 from tlkit.errors import RecipeError
 from tlkit.recipe import HeadConfig
 
+
 def add_head(x: Any, classes: int, config: HeadConfig) -> Any:
     """Class probabilities from a feature map or a feature vector.
 
-    `linear`: global average pooling, dropout, dense. `mlp`: one hidden ReLU layer before the dense one.
-    `classifier`: dropout and dense on the pretrained fully connected layers, which are part of `x`.
+    `linear`: global average pooling, dropout, dense. `mlp`: one hidden ReLU layer before the dense
+    one. `classifier`: dropout and dense on the pretrained fully connected layers, which are part of
+    `x`.
 
     Args:
         x: Keras tensor, (batch, height, width, channels), or (batch, channels) for `classifier`.
@@ -25,13 +27,16 @@ def add_head(x: Any, classes: int, config: HeadConfig) -> Any:
     """
     if len(x.shape) == 4:
         if config.kind == "classifier":
-            raise RecipeError("head.kind = 'classifier' needs the backbone's own fully connected layers.")
+            raise RecipeError(
+                "head.kind = 'classifier' needs the backbone's own fully connected layers."
+            )
         x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     if config.kind == "mlp":
         x = keras.layers.Dropout(config.dropout, name="head_hidden_dropout")(x)
         x = keras.layers.Dense(config.hidden or 256, activation="relu", name="head_hidden")(x)
     x = keras.layers.Dropout(config.dropout, name="head_dropout")(x)
-    # A new head that starts small starts near the uniform distribution: no step is spent on unlearning noise.
+    # A new head that starts small starts near the uniform distribution: no step is spent on
+    # unlearning noise.
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = keras.layers.Dense(classes, kernel_initializer=small, name="head_logits")(x)
     # float32 whatever the policy: a float16 softmax loses the small probabilities.

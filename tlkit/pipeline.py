@@ -1,4 +1,5 @@
-"""READ FIRST: the whole program, from a folder of images to a run folder with a model and a report."""
+"""READ FIRST: the whole program, from a folder of images to a run folder with a model and a
+report."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def finetune(
         output: the folder that holds the runs.
         name: the run's name; the date and time when None.
         exist_ok: write into an existing run of that name.
-        settings: any recipe key by its last part, as on the command line: backbone="vgg11_bn", epochs=5.
+        settings: any recipe key by its last part, as on the command line: backbone="vgg11_bn",
+        epochs=5.
 
     Returns:
         The run: `run.metrics`, `run.predictions`, `run.model`, `run.report`.
@@ -68,7 +70,9 @@ def resolve(data: str | Path | None, recipe: str | Path | None, settings: dict[s
     """The recipe with the settings applied and every default filled in."""
     wanted = load_recipe(Path(recipe) if recipe else None, data=data, **settings)
     if wanted.data.root is None:
-        raise RecipeError("No images given; name their folder with --data FOLDER (class folders inside).")
+        raise RecipeError(
+            "No images given; name their folder with --data FOLDER (class folders inside)."
+        )
     return wanted.resolve(get_backbone(wanted.backbone).input_size)
 
 
@@ -127,14 +131,27 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
 
 
 def passport(
-    recipe: Recipe, classifier: Classifier, folder: ImageFolder, split: pd.DataFrame, timings: dict[str, float], on: str
+    recipe: Recipe,
+    classifier: Classifier,
+    folder: ImageFolder,
+    split: pd.DataFrame,
+    timings: dict[str, float],
+    on: str,
 ) -> dict[str, Any]:
-    """What metrics.json says besides the scores: the steps, the model, its data, the versions, the time."""
+    """What metrics.json says besides the scores: the steps, the model, its data, the versions, the
+    time."""
     model = classifier.model
     frozen = sum(int(weight.numpy().size) for weight in model.non_trainable_weights)
     parameters = model.count_params()
     weights = classifier.weights
-    packages = ("tensorflow", "keras", "numpy", "albumentations", "scikit-learn", "opencv-python-headless")
+    packages = (
+        "tensorflow",
+        "keras",
+        "numpy",
+        "albumentations",
+        "scikit-learn",
+        "opencv-python-headless",
+    )
     lines = split[["path", "label", "split", "sha256"]].agg("\t".join, axis=1)
     return {
         "steps": [asdict(step) for step in classifier.steps],
@@ -144,7 +161,9 @@ def passport(
             "frozen": frozen,
             "trainable": parameters - frozen,
             "input_size": classifier.size,
-            "weights": {"source": weights.source, "sha256": weights.sha256} if weights else {"source": "none", "sha256": None},
+            "weights": {"source": weights.source, "sha256": weights.sha256}
+            if weights
+            else {"source": "none", "sha256": None},
         },
         "data": {
             "root": str(folder.root),
@@ -164,9 +183,12 @@ def passport(
 
 
 def describe(folder: ImageFolder, split: pd.DataFrame) -> str:
-    """One line on the images: how many, of which classes, in which splits, and how many were skipped."""
+    """One line on the images: how many, of which classes, in which splits, and how many were
+    skipped."""
     counts = split["split"].value_counts()
-    parts = ", ".join(f"{counts[part]} {part}" for part in ("train", "val", "test") if part in counts)
+    parts = ", ".join(
+        f"{counts[part]} {part}" for part in ("train", "val", "test") if part in counts
+    )
     line = f"{len(split)} images of {len(folder.classes)} classes: {parts}"
     if len(folder.skipped):
         line += f"; {len(folder.skipped)} files skipped (skipped.csv says why)"
@@ -183,6 +205,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, step: str) -> Iterator[None]:
+        """Add the time spent inside to `step`."""
         start = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
@@ -190,10 +213,13 @@ class Clock:
 
 @contextmanager
 def run_log(run: Run) -> Iterator[None]:
-    """Write everything tlkit says to the run's log.txt, once the run holds something else than a log."""
+    """Write everything tlkit says to the run's log.txt, once the run holds something else than a
+    log."""
     root = logging.getLogger("tlkit")
     root.setLevel(logging.INFO)
-    memory = logging.handlers.MemoryHandler(1_000_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    memory = logging.handlers.MemoryHandler(
+        1_000_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False
+    )
     root.addHandler(memory)
     try:
         yield
@@ -213,7 +239,8 @@ def evaluate(run: Run | Path, data: str | Path) -> Run:
 
     Args:
         run: a finished run.
-        data: a folder or a manifest, as for `finetune`; every image in it counts, whatever its split.
+        data: a folder or a manifest, as for `finetune`; every image in it counts, whatever its
+        split.
 
     Returns:
         evaluations/<name of the folder> inside the run: predictions.csv, metrics.json, report.html.
@@ -233,16 +260,22 @@ def evaluate(run: Run | Path, data: str | Path) -> Run:
     unknown = sorted(set(folder.classes) - set(classifier.classes))
     if unknown:
         raise DataError(
-            f"{data} has the class {unknown[0]!r}, which the model does not know; it knows {', '.join(classifier.classes)}."
+            f"{data} has the class {unknown[0]!r}, which the model does not know; it knows "
+            f"{', '.join(classifier.classes)}."
         )
-    images = ImageBatches.for_evaluation(folder.samples.assign(split="test"), folder.root, classifier)
+    images = ImageBatches.for_evaluation(
+        folder.samples.assign(split="test"), folder.root, classifier
+    )
     predictions = predict_images(classifier, images)
     name = Path(data).resolve().stem or "images"
     target = Run.create(source.folder / "evaluations", name, exist_ok=True)
     target.write_table("predictions", predictions)
     target.write_table("skipped", folder.skipped)
     metrics = evaluation.metrics.score(predictions, classifier.classes)
-    metrics |= {"model": source.metrics["model"], "data": {"root": str(folder.root), "images": len(predictions)}}
+    metrics |= {
+        "model": source.metrics["model"],
+        "data": {"root": str(folder.root), "images": len(predictions)},
+    }
     target.write_metrics(metrics)
     report.render_run(target)
     return target
@@ -256,8 +289,8 @@ def predict(run: Run | Path, images: list[Path]) -> pd.DataFrame:
         images: files, or folders that are searched for images.
 
     Returns:
-        One row per file: path, predicted, confidence, error, p_<class>...; a file that cannot be read has an
-        error and no prediction.
+        One row per file: path, predicted, confidence, error, p_<class>...; a file that cannot be
+        read has an error and no prediction.
     """
     from tlkit.classifier import load_classifier
     from tlkit.evaluation.predictions import predict_files
@@ -267,19 +300,22 @@ def predict(run: Run | Path, images: list[Path]) -> pd.DataFrame:
 
 
 def summary(run: Run) -> str:
-    """What the terminal shows at the end: the accuracy with its interval, the worst mistakes, the report."""
+    """What the terminal shows at the end: the accuracy with its interval, the worst mistakes, the
+    report."""
     metrics, predictions = run.metrics, run.predictions
     split = metrics["evaluated"]
     part = predictions[predictions["split"] == split]
     low, high = metrics["accuracy_interval"]
     lines = [
-        f"accuracy {metrics['accuracy']:.3f} on {len(part)} {split} images (95 % interval {low:.3f} to {high:.3f})"
+        f"accuracy {metrics['accuracy']:.3f} on {len(part)} {split} images (95 % interval "
+        f"{low:.3f} to {high:.3f})"
     ]
     wrong = part[part["label"] != part["predicted"]].nlargest(5, "loss")
     if len(wrong):
         lines.append("most wrong:")
         lines += [
-            f"  {row.path}: {row.label}, predicted {row.predicted} ({row.confidence:.0%})" for row in wrong.itertuples()
+            f"  {row.path}: {row.label}, predicted {row.predicted} ({row.confidence:.0%})"
+            for row in wrong.itertuples()
         ]
     else:
         lines.append(f"most wrong: none, all {len(part)} are right")
@@ -293,7 +329,9 @@ def exit_code(run: Run) -> int:
     return int(least is not None and run.metrics["accuracy"] < least)
 
 
-def dry_run(data: str | Path | None = None, *, recipe: str | Path | None = None, **settings: Any) -> str:
+def dry_run(
+    data: str | Path | None = None, *, recipe: str | Path | None = None, **settings: Any
+) -> str:
     """Check recipe and images as `finetune` would, and say what it would do; nothing is written.
 
     Returns:
@@ -305,4 +343,5 @@ def dry_run(data: str | Path | None = None, *, recipe: str | Path | None = None,
     resolved = resolve(data, recipe, settings)
     assert resolved.data.root is not None
     folder = ImageFolder(resolved.data.root, resolved.data.on_bad_image, resolved.workers)
-    return f"# {describe(folder, split_samples(folder, resolved.data, resolved.seed))}\n{resolved.to_toml()}"
+    split = split_samples(folder, resolved.data, resolved.seed)
+    return f"# {describe(folder, split)}\n{resolved.to_toml()}"

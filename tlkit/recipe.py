@@ -1,8 +1,8 @@
 """The recipe: everything that decides a run, as plain checked data.
 
-A recipe is read from TOML, flags override it, `resolve()` fills in what depends on something else (the
-backbone's input size, the rates of the phases) and refuses a setting that would have no effect. The resolved
-recipe in the run folder repeats the run.
+A recipe is read from TOML, flags override it, `resolve()` fills in what depends on something else
+(the backbone's input size, the rates of the phases) and refuses a setting that would have no
+effect. The resolved recipe in the run folder repeats the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ Schedule = Literal["constant", "cosine", "plateau"]
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(_Config):
@@ -33,7 +35,8 @@ class DataConfig(_Config):
     root: Path | None = None
     """A folder of class folders, a folder of train/val/test folders, or a CSV manifest."""
     val_split: float = Field(0.2, ge=0, lt=1)
-    """Share of the training images held out for validation, where the folder has no `val` of its own."""
+    """Share of the training images held out for validation, where the folder has no `val` of its
+    own."""
     test_split: float = Field(0.0, ge=0, lt=1)
     """Share held out for the test, where the folder has no `test` of its own."""
     img_size: int | None = Field(None, ge=8, le=4096)
@@ -53,12 +56,14 @@ class HeadConfig(_Config):
 
 
 class TrainConfig(_Config):
-    """The phases: the head alone on a frozen backbone, then fine-tuning; or everything from scratch."""
+    """The phases: the head alone on a frozen backbone, then fine-tuning; or everything from
+    scratch."""
 
     freeze_epochs: int | None = Field(None, ge=0)
     """Epochs of the head on the frozen backbone."""
     epochs: int | None = Field(None, ge=0)
-    """Epochs after unfreezing (0 stops after the four steps); without weights, epochs from scratch."""
+    """Epochs after unfreezing (0 stops after the four steps); without weights, epochs from
+    scratch."""
     unfreeze: str | None = None
     """What fine-tuning trains: "last", a number of stages, "all", or a stage's name."""
     batch_size: int = Field(32, ge=1)
@@ -85,9 +90,9 @@ class Recipe(_Config):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: int | None = Field(None, ge=1, le=256)
     """Threads that decode images; the number of processors when absent."""
-    data: DataConfig = Field(default_factory=DataConfig)
-    head: HeadConfig = Field(default_factory=HeadConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
+    data: DataConfig = DataConfig()
+    head: HeadConfig = HeadConfig()
+    train: TrainConfig = TrainConfig()
 
     @property
     def pretrained(self) -> bool:
@@ -133,7 +138,12 @@ RATES: dict[str, tuple[float, float, float]] = {
 def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
     head_lr, fine_lr, scratch_lr = RATES[train.optimizer]
     if not pretrained:
-        _refuse_given(train, ("freeze_epochs", "head_lr", "unfreeze"), "with weights = 'none'", allow=(0, "all"))
+        _refuse_given(
+            train,
+            ("freeze_epochs", "head_lr", "unfreeze"),
+            "with weights = 'none'",
+            allow=(0, "all"),
+        )
         train.freeze_epochs = 0
         train.epochs = 30 if train.epochs is None else train.epochs
         train.lr = train.lr or scratch_lr
@@ -148,12 +158,16 @@ def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
             train.unfreeze = train.unfreeze or "last"
             train.lr = train.lr or fine_lr
         else:
-            _refuse_given(train, ("unfreeze", "lr"), "while train.epochs is 0 (add --epochs N to fine-tune)")
+            _refuse_given(
+                train, ("unfreeze", "lr"), "while train.epochs is 0 (add --epochs N to fine-tune)"
+            )
     if not train.freeze_epochs and not train.epochs:
         raise RecipeError("Nothing to train: train.freeze_epochs and train.epochs are both 0.")
 
 
-def _refuse_given(config: _Config, keys: tuple[str, ...], why: str, allow: tuple[object, ...] = ()) -> None:
+def _refuse_given(
+    config: _Config, keys: tuple[str, ...], why: str, allow: tuple[object, ...] = ()
+) -> None:
     for key in keys:
         value = getattr(config, key)
         if value is not None and value not in allow:
@@ -182,7 +196,9 @@ def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
     known = {_flag(key): key for key in _keys(Recipe)}
     for flag, value in settings.items():
         if flag not in known:
-            raise RecipeError(f"Unknown setting {flag!r}.{did_you_mean(flag, known)} Known: {', '.join(known)}.")
+            raise RecipeError(
+                f"Unknown setting {flag!r}.{did_you_mean(flag, known)} Known: {', '.join(known)}."
+            )
         if value is not None:
             _set(values, known[flag], value)
     try:
@@ -192,7 +208,8 @@ def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
 
 
 def _flag(key: str) -> str:
-    """The flag of a recipe key: its last part, but --data and --head for what these tables are about."""
+    """The flag of a recipe key: its last part, but --data and --head for what these tables are
+    about."""
     return {"data.root": "data", "head.kind": "head"}.get(key, key.rpartition(".")[2])
 
 
@@ -212,7 +229,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     where = f" in {file}" if file else ""
     if first["type"] == "extra_forbidden":
         known = _keys(Recipe)
-        return f"Unknown recipe key {key!r}{where}.{did_you_mean(key, known)} Known keys: {', '.join(known)}."
+        hint = did_you_mean(key, known)
+        return f"Unknown recipe key {key!r}{where}.{hint} Known keys: {', '.join(known)}."
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"Recipe key {key!r}{where}: {message}; got {first['input']!r}."
 
@@ -220,7 +238,7 @@ def _explain(error: ValidationError, file: Path | None) -> str:
 def _keys(config: type[BaseModel], prefix: str = "") -> list[str]:
     names = []
     for name, info in config.model_fields.items():
-        kind = info.annotation
+        kind: Any = info.annotation
         nested = isinstance(kind, type) and issubclass(kind, BaseModel)
         names += _keys(kind, f"{prefix}{name}.") if nested else [prefix + name]
     return names

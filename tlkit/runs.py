@@ -17,7 +17,8 @@ from tlkit.errors import RunError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write(temporary)` beside `path`, flush it to disk, then rename: all of the file or none of it."""
+    """Call `write(temporary)` beside `path`, flush it to disk, then rename: all of the file or none
+    of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -46,7 +47,8 @@ class Run:
         """Make `output/name` (the date and time when no name is given).
 
         Raises:
-            RunError: the name is taken and `exist_ok` is false, is not a plain folder name, or the folder
+            RunError: the name is taken and `exist_ok` is false, is not a plain folder name, or the
+            folder
                 cannot be made.
         """
         if name is not None and (not re.fullmatch(r"[\w.-][\w .+-]*", name) or set(name) <= {"."}):
@@ -65,7 +67,8 @@ class Run:
                     return cls(folder)
         except OSError as error:
             raise RunError(
-                f"Cannot make a run folder in {output}: {error.strerror}. Choose another place with --output."
+                f"Cannot make a run folder in {output}: {error.strerror}. Choose another place "
+                "with --output."
             ) from None
         raise RunError(f"The run {folder} exists already; choose another --name or add --exist-ok.")
 
@@ -74,7 +77,10 @@ class Run:
         """The run in `folder`; RunError when it is not one."""
         run = cls(folder)
         if not run.recipe_file.is_file():
-            raise RunError(f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes one.")
+            raise RunError(
+                f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes "
+                "one."
+            )
         return run
 
     def remove_if_empty(self) -> None:
@@ -127,7 +133,9 @@ class Run:
         """metrics.json as a dict."""
         file = self.folder / "metrics.json"
         if not file.is_file():
-            raise RunError(f"{file} is missing: the run did not finish. Run `tlkit finetune` again.")
+            raise RunError(
+                f"{file} is missing: the run did not finish. Run `tlkit finetune` again."
+            )
         return json.loads(file.read_text(encoding="utf-8"))
 
     @property
@@ -156,9 +164,18 @@ class Run:
     def _read(self, name: str) -> pd.DataFrame:
         file = self.folder / f"{name}.csv"
         if not file.is_file():
-            raise RunError(f"{file} is missing: the run did not finish. Run `tlkit finetune` again.")
+            raise RunError(
+                f"{file} is missing: the run did not finish. Run `tlkit finetune` again."
+            )
         # Class names such as "NA" or "007" are text, never missing values or numbers.
-        text = {"path": str, "label": str, "predicted": str, "split": str, "sha256": str, "reason": str}
+        text = {
+            "path": str,
+            "label": str,
+            "predicted": str,
+            "split": str,
+            "sha256": str,
+            "reason": str,
+        }
         return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"val_loss": [""]})
 
 

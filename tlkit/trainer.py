@@ -1,7 +1,7 @@
 """The phases: the new head on a frozen backbone, then fine-tuning; or everything from scratch.
 
-Each phase sets what trains, compiles anew (Keras reads `trainable` when it compiles), and runs Keras' own
-`fit` with Keras' own callbacks; the few callbacks here only watch.
+Each phase sets what trains, compiles anew (Keras reads `trainable` when it compiles), and runs
+Keras' own `fit` with Keras' own callbacks; the few callbacks here only watch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -58,7 +57,11 @@ def plan(config: TrainConfig, pretrained: bool) -> list[Phase]:
 
 
 def fit(
-    classifier: Classifier, datasets: Datasets, config: TrainConfig, features: FrozenFeatures, device: Device
+    classifier: Classifier,
+    datasets: Datasets,
+    config: TrainConfig,
+    features: FrozenFeatures,
+    device: Device,
 ) -> pd.DataFrame:
     """Train through all phases; the classifier holds the best epoch's weights afterwards.
 
@@ -102,16 +105,26 @@ def _run_phase(
         cut = features.cut()
         steps = phase.epochs * len(cut.train)
         cut.model.compile(
-            optimizer=make_optimizer(config.optimizer, make_schedule(config.schedule, phase.lr, steps)),
+            optimizer=make_optimizer(
+                config.optimizer, make_schedule(config.schedule, phase.lr, steps)
+            ),
             loss=keras.losses.CategoricalCrossentropy(),
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
             jit_compile=device.kind == "gpu",
         )
     trainable = sum(math.prod(weight.shape) for weight in classifier.model.trainable_weights)
-    log.info("%s: %s parameters train for up to %d epochs at a rate of %g", phase.name, f"{trainable:,}", phase.epochs, phase.lr)
+    log.info(
+        "%s: %s parameters train for up to %d epochs at a rate of %g",
+        phase.name,
+        f"{trainable:,}",
+        phase.epochs,
+        phase.lr,
+    )
     watched = "val_loss" if cut.val is not None else "loss"
-    best = keras.callbacks.EarlyStopping(watched, patience=config.patience, restore_best_weights=True)
+    best = keras.callbacks.EarlyStopping(
+        watched, patience=config.patience, restore_best_weights=True
+    )
     callbacks: list[keras.callbacks.Callback] = [
         EpochLog(phase, rows),
         keras.callbacks.TerminateOnNaN(),
@@ -119,7 +132,11 @@ def _run_phase(
         best,
     ]
     if config.schedule == "plateau":
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(watched, factor=0.3, patience=max(1, config.patience // 2)))
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                watched, factor=0.3, patience=max(1, config.patience // 2)
+            )
+        )
     before = len(rows)
     cut.model.fit(
         cut.train,
@@ -135,29 +152,42 @@ def _run_phase(
         rate = "--head-lr" if phase.name == "head" else "--lr"
         if len(losses) == 1:
             raise TrainingError(
-                f"The loss became {losses[-1]} in the first epoch of phase {phase.name!r} at a rate of {phase.lr:g}; "
+                f"The loss became {losses[-1]} in the first epoch of phase {phase.name!r} at a "
+                f"rate of {phase.lr:g}; "
                 f"try a tenth of it with {rate}."
             )
-        log.warning("the loss became %s: stopped, and the best epoch is kept; try a lower %s", losses[-1], rate)
+        log.warning(
+            "the loss became %s: stopped, and the best epoch is kept; try a lower %s",
+            losses[-1],
+            rate,
+        )
 
 
 def make_optimizer(name: str, rate: Any) -> keras.optimizers.Optimizer:
     """A Keras optimizer; SGD with Nesterov momentum 0.9, the rest as Keras sets them."""
     if name == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-    kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "rmsprop": keras.optimizers.RMSprop}
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
     return kinds[name](rate)
 
 
 def make_schedule(name: str, rate: float, steps: int) -> Any:
-    """The rate itself (constant, and plateau, which a callback lowers) or a Keras schedule over `steps`."""
+    """The rate itself (constant, and plateau, which a callback lowers) or a Keras schedule over
+    `steps`."""
     if name == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, steps)
     return rate
 
 
-def class_weights(setting: str, classes: tuple[str, ...], labels: np.ndarray) -> dict[int, float] | None:
-    """Class index to weight: None, inverse frequency ("auto"), or from a CSV file with class,weight.
+def class_weights(
+    setting: str, classes: tuple[str, ...], labels: np.ndarray
+) -> dict[int, float] | None:
+    """Class index to weight: None, inverse frequency ("auto"), or from a CSV file with
+    class,weight.
 
     Raises:
         DataError: the file cannot be read, or does not give every class a positive weight.
@@ -168,14 +198,28 @@ def class_weights(setting: str, classes: tuple[str, ...], labels: np.ndarray) ->
         from sklearn.utils.class_weight import compute_class_weight
 
         present = np.unique(labels)
-        return dict(zip(present.tolist(), compute_class_weight("balanced", classes=present, y=labels).tolist(), strict=True))
+        return dict(
+            zip(
+                present.tolist(),
+                compute_class_weight("balanced", classes=present, y=labels).tolist(),
+                strict=True,
+            )
+        )
     try:
-        table = pd.read_csv(setting, dtype={"class": str}, keep_default_na=False).set_index("class")["weight"].astype(float)
+        table = (
+            pd.read_csv(setting, dtype={"class": str}, keep_default_na=False)
+            .set_index("class")["weight"]
+            .astype(float)
+        )
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"Cannot read class weights from {setting}: {error}. It needs the columns class,weight.") from None
+        raise DataError(
+            f"Cannot read class weights from {setting}: {error}. It needs the columns class,weight."
+        ) from None
     missing = [name for name in classes if name not in table.index or not table[name] > 0]
     if missing:
-        raise DataError(f"{setting} gives no positive weight for {missing[0]!r}; every class needs one.")
+        raise DataError(
+            f"{setting} gives no positive weight for {missing[0]!r}; every class needs one."
+        )
     return {index: float(table[name]) for index, name in enumerate(classes)}
 
 
@@ -190,7 +234,9 @@ class EpochLog(keras.callbacks.Callback):
         """Open the bar."""
         self._stack = contextlib.ExitStack()
         self._bar = self._stack.enter_context(progress_bar())
-        self._task = self._bar.add_task(self.phase.name, total=self.phase.epochs * self.params["steps"])
+        self._task = self._bar.add_task(
+            self.phase.name, total=self.phase.epochs * self.params["steps"]
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock."""
@@ -202,14 +248,19 @@ class EpochLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keep the epoch's numbers."""
-        row = {"phase": self.phase.name, "epoch": epoch + 1, **{key: float(value) for key, value in (logs or {}).items()}}
+        row = {
+            "phase": self.phase.name,
+            "epoch": epoch + 1,
+            **{key: float(value) for key, value in (logs or {}).items()},
+        }
         row["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(time.perf_counter() - self._start, 3)
         self.rows.append({key: row.get(key) for key in HISTORY})
         log.info(
             "%s %d/%d  loss %.4f  accuracy %.3f%s",
             self.phase.name, epoch + 1, self.phase.epochs, row["loss"], row["accuracy"],
-            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}" if "val_loss" in row else "",
+            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}" if "
+            ""val_loss" in row else "",
         )  # fmt: skip
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -243,7 +294,10 @@ def stop_on_ctrl_c() -> Iterator[StopRequest]:
     def ask(signum: int, frame: Any) -> None:
         stop.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        log.warning("stopping after this epoch, then evaluating and writing the report (Ctrl-C again ends at once)")
+        log.warning(
+            "stopping after this epoch, then evaluating and writing the report (Ctrl-C again ends "
+            "at once)"
+        )
 
     previous = signal.signal(signal.SIGINT, ask)
     try:

@@ -22,7 +22,8 @@ def predict(features: FrozenFeatures, datasets: Datasets) -> pd.DataFrame:
     """The predictions for every image of every split, each under the evaluation transform.
 
     Returns:
-        Columns path, split, label, predicted, confidence, loss, p_<class>...; rows in the order of split.csv.
+        Columns path, split, label, predicted, confidence, loss, p_<class>...; rows in the order of
+        split.csv.
     """
     parts = [
         part for part in (datasets.train_eval, datasets.val, datasets.test) if part is not None
@@ -41,7 +42,9 @@ def predict_images(classifier: Classifier, images: ImageBatches) -> pd.DataFrame
     return predictions_table(images.samples, probabilities, classifier.classes)
 
 
-def predict_files(classifier: Classifier, paths: Sequence[Path], batch_size: int = 32) -> pd.DataFrame:
+def predict_files(
+    classifier: Classifier, paths: Sequence[Path], batch_size: int = 32
+) -> pd.DataFrame:
     """Classify files that have no label.
 
     Args:
@@ -50,8 +53,8 @@ def predict_files(classifier: Classifier, paths: Sequence[Path], batch_size: int
         batch_size: images per forward pass.
 
     Returns:
-        Columns path, predicted, confidence, error, p_<class>...; a file that cannot be read has an error and
-        no prediction.
+        Columns path, predicted, confidence, error, p_<class>...; a file that cannot be read has an
+        error and no prediction.
 
     Raises:
         DataError: a path does not exist, or there is no file at all.
@@ -73,18 +76,34 @@ def predict_files(classifier: Classifier, paths: Sequence[Path], batch_size: int
             chunk = files[start : start + batch_size]
             images = list(threads.map(read, chunk))
             good = [image for image in images if not isinstance(image, str)]
-            answers = iter(classifier.model.predict_on_batch(np.stack(good).astype(np.float32)) if good else [])
+            answers = iter(
+                classifier.model.predict_on_batch(np.stack(good).astype(np.float32)) if good else []
+            )
             for path, image in zip(chunk, images, strict=True):
-                row: dict[str, object] = {"path": str(path), "predicted": "", "confidence": np.nan, "error": ""}
+                row: dict[str, object] = {
+                    "path": str(path),
+                    "predicted": "",
+                    "confidence": np.nan,
+                    "error": "",
+                }
                 if isinstance(image, str):
                     row["error"] = image
                 else:
                     answer = next(answers)
                     row["predicted"] = classifier.classes[int(answer.argmax())]
                     row["confidence"] = float(answer.max())
-                    row |= {f"p_{name}": float(p) for name, p in zip(classifier.classes, answer, strict=True)}
+                    row |= {
+                        f"p_{name}": float(p)
+                        for name, p in zip(classifier.classes, answer, strict=True)
+                    }
                 rows.append(row)
-    columns = ["path", "predicted", "confidence", "error", *(f"p_{name}" for name in classifier.classes)]
+    columns = [
+        "path",
+        "predicted",
+        "confidence",
+        "error",
+        *(f"p_{name}" for name in classifier.classes),
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -93,13 +112,19 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in map(Path, paths):
         if path.is_dir():
             inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-            files += [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+            files += [
+                file
+                for file in inside
+                if not any(part.startswith(".") for part in file.relative_to(path).parts)
+            ]
         elif path.exists():
             files.append(path)
         else:
             raise DataError(f"No such file or folder: {path}; name images, or folders with images.")
     if not files:
-        raise DataError(f"No files in {', '.join(map(str, paths))}; name images, or folders with images.")
+        raise DataError(
+            f"No files in {', '.join(map(str, paths))}; name images, or folders with images."
+        )
     return files
 
 
@@ -114,7 +139,8 @@ def predictions_table(
         classes: in the order of the probabilities' columns.
 
     Returns:
-        The table of predictions.csv, with the index of `samples`; loss is -ln of the label's probability.
+        The table of predictions.csv, with the index of `samples`; loss is -ln of the label's
+        probability.
     """
     index = {name: i for i, name in enumerate(classes)}
     truth = samples["label"].map(index).to_numpy()
