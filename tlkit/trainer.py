@@ -256,12 +256,10 @@ class EpochLog(keras.callbacks.Callback):
         row["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(time.perf_counter() - self._start, 3)
         self.rows.append({key: row.get(key) for key in HISTORY})
-        log.info(
-            "%s %d/%d  loss %.4f  accuracy %.3f%s",
-            self.phase.name, epoch + 1, self.phase.epochs, row["loss"], row["accuracy"],
-            f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}" if "
-            ""val_loss" in row else "",
-        )  # fmt: skip
+        line = f"loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}"
+        if "val_loss" in row:
+            line += f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}"
+        log.info("%s %d/%d  %s", self.phase.name, epoch + 1, self.phase.epochs, line)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Close the bar."""
