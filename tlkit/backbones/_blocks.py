@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import layers
+from keras import layers, ops
 
 EPS = 1e-5  # torch.nn.BatchNorm2d
 MOMENTUM = 0.9  # torch's 0.1
@@ -200,6 +200,20 @@ def squeeze_excite(
     s = conv(s, squeezed, 1, name=f"{name}_fc1", use_bias=True, activation=activation)
     s = conv(s, x.shape[-1], 1, name=f"{name}_fc2", use_bias=True, activation=gate)
     return layers.Multiply(name=f"{name}_scale")([x, s])
+
+
+def local_response_norm(
+    x: Any, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> Any:
+    """Divide by the activity of `n` neighbouring channels (Krizhevsky et al. 2012, section 3.3).
+
+    b_i = a_i / (k + alpha * sum of a_j^2 over the n channels around i) ^ beta, with the paper's
+    constants; alpha is not divided by n, as some libraries do.
+    """
+    channels = x.shape[-1]
+    squares = ops.pad(ops.square(x), ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    around = sum(squares[..., i : i + channels] for i in range(n))
+    return x / ops.power(k + alpha * around, beta)
 
 
 def drop_path(x: Any, rate: float, *, name: str) -> Any:

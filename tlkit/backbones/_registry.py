@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
-from tlkit.backbones import _rows_published
+from tlkit.backbones import _rows_published, _rows_sequential
 from tlkit.backbones._row import (
     CAFFE,
     IMAGENET,
@@ -41,17 +41,31 @@ __all__ = [
     "stage_of",
 ]
 
-BACKBONES: dict[str, Backbone] = {row.name: row for row in _rows_published.ROWS}
+TABLES = (
+    _rows_sequential.ROWS,
+    _rows_published.ROWS,
+)
+BACKBONES: dict[str, Backbone] = {row.name: row for rows in TABLES for row in rows}
 
 
 def get_backbone(name: str) -> Backbone:
-    """The row called `name`; BackboneError, with the nearest name, when there is none."""
-    if name not in BACKBONES:
-        raise BackboneError(
-            f"Unknown backbone {name!r}.{did_you_mean(name, BACKBONES)} "
-            "`tlkit backbones` lists all."
-        )
-    return BACKBONES[name]
+    """The row called `name`; capitals, dashes and underscores may differ (`ResNet50V2.keras`).
+
+    Raises:
+        BackboneError: there is none; it names the nearest.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    alike = [known for known in BACKBONES if _plain(known) == _plain(name)]
+    if len(alike) == 1:
+        return BACKBONES[alike[0]]
+    raise BackboneError(
+        f"Unknown backbone {name!r}.{did_you_mean(name, BACKBONES)} `tlkit backbones` lists all."
+    )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def list_backbones(pattern: str = "*") -> list[str]:

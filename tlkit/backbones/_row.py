@@ -34,7 +34,10 @@ LITE = Preprocess(
 INCEPTION = Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3)
 CAFFE = Preprocess(mean=(103.939, 116.779, 123.68), std=(1.0,) * 3, scale=1.0, bgr=True)
 RAW = Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)  # the network normalises for itself
-UNIT = Preprocess(mean=(0.0,), std=(1.0,))  # 0-1, one channel or any number of them
+UNIT = Preprocess(mean=(0.0,), std=(1.0,), crop=1.0)  # 0-1, one channel or any number of them
+CIFAR = Preprocess(  # mean and standard deviation of CIFAR-10's training pixels
+    mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), crop=1.0
+)
 
 
 @dataclass(frozen=True)
