@@ -9,7 +9,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
-from tlkit.backbones import _rows_published, _rows_sequential
+from tlkit.backbones import (
+    _rows_applications,
+    _rows_branched,
+    _rows_published,
+    _rows_sequential,
+)
 from tlkit.backbones._row import (
     CAFFE,
     IMAGENET,
@@ -44,6 +49,8 @@ __all__ = [
 TABLES = (
     _rows_sequential.ROWS,
     _rows_published.ROWS,
+    _rows_branched.ROWS,
+    _rows_applications.ROWS,
 )
 BACKBONES: dict[str, Backbone] = {row.name: row for rows in TABLES for row in rows}
 
