@@ -1,0 +1,63 @@
+"""SENet: squeeze-and-excitation networks (Hu et al. 2017, arXiv:1709.01507).
+
+A block looks at the whole map, squeezed to one number a channel, and weighs its channels by it. The
+block as an option of a ResNet is `resnet(se_reduction=16)`. Here stand the networks as the authors
+trained them in Caffe, whose pools round up: `legacy_seresnet50`, and `senet154`, the winner of
+ILSVRC 2017 (the paper's appendix, table 16).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlkit.backbones._blocks import ceil_max_pool, conv_bn
+from tlkit.backbones.resnet import BLOCKS, bottleneck, join, residual_stages
+
+REDUCTION = 16
+
+
+def legacy_seresnet(
+    x: Any, depth: int = 50, se_reduction: int = REDUCTION, drop_path_rate: float = 0.0
+) -> Any:
+    """A ResNet of bottlenecks with the stride on the first 1x1; (batch, h / 32, w / 32, 2048)."""
+    x = conv_bn(x, 64, 7, 2, name="stem_conv")
+    x = ceil_max_pool(x, 3, 2, name="stem_pool")
+    return residual_stages(
+        x, bottleneck, BLOCKS[depth][1], drop_path_rate, se_reduction=se_reduction, stride_at=1
+    )
+
+
+def senet154(
+    x: Any, se_reduction: int = REDUCTION, groups: int = 64, drop_path_rate: float = 0.0
+) -> Any:
+    """ResNet-152's stages on a stem of three convolutions; (batch, height / 32, width / 32, 2048).
+
+    Args:
+        x: normalised pixels.
+        se_reduction: r of the squeeze-and-excitation.
+        groups: of the 3x3 convolutions.
+        drop_path_rate: chance that the last block is dropped in training; it falls linearly towards
+            the input.
+    """
+    x = conv_bn(x, 64, 3, 2, name="stem_conv1")
+    x = conv_bn(x, 64, 3, name="stem_conv2")
+    x = conv_bn(x, 128, 3, name="stem_conv3")
+    x = ceil_max_pool(x, 3, 2, name="stem_pool")
+    return residual_stages(
+        x,
+        half_bottleneck,
+        BLOCKS[152][1],
+        drop_path_rate,
+        groups=groups,
+        se_reduction=se_reduction,
+    )
+
+
+def half_bottleneck(
+    x: Any, width: int, stride: int, name: str, drop: float, groups: int, se_reduction: int
+) -> Any:
+    """1x1 to twice `width`, grouped 3x3 to four times, 1x1; the shortcut that halves is a 3x3."""
+    y = conv_bn(x, 2 * width, 1, name=f"{name}_conv1")
+    y = conv_bn(y, 4 * width, 3, stride, groups=groups, name=f"{name}_conv2")
+    y = conv_bn(y, 4 * width, 1, name=f"{name}_conv3", activation=None)
+    return join(x, y, stride, name, drop, se_reduction, kernel=3 if stride == 2 else 1)
