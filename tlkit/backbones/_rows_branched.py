@@ -94,6 +94,7 @@ ROWS: tuple[Backbone, ...] = (
         builder=f"{HERE}.inception:inception_v3",
         top_arguments={"dropout": 0.5},
         aux=f"{HERE}.inception:auxiliary",
+        aux_weight=0.4,  # of the authors' code; the paper is silent
         keys=f"{HERE}.inception:keys_v3",
         parameters=23_834_568,
         macs=5_713_216_096,

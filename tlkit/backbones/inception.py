@@ -223,7 +223,7 @@ def _module(
 def _branches(
     x: Any, branches: Module, name: str, stride: int | None = None, count_padding: bool = False
 ) -> list[Any]:
-    """The maps of all branches.
+    """The maps of all branches, in order.
 
     Args:
         x: the module's input.
@@ -235,25 +235,27 @@ def _branches(
     """
     maps = []
     for branch, steps in branches.items():
-        count = sum(step != AVERAGE for step in steps)
-        y, done = [x], 0
-        for step in steps:
-            where = f"{name}_{branch}"
-            if step == AVERAGE:
-                y = [avg_pool(x, 3, 1, 1, name=f"{where}_pool", count_padding=count_padding)]
-                continue
-            done += 1
-            number = str(done) if count > 1 else ""
-            end = (stride, 0) if stride and done == count else (1, None)
-            if isinstance(step[0], tuple):
-                y = [
-                    _conv_bn(y[0], *half, name=f"{where}_conv{number}{letter}")
-                    for half, letter in zip(step, "ab", strict=True)
-                ]
-            else:
-                y = [_conv_bn(y[0], *step, *end, name=f"{where}_conv{number}")]
-        maps += y
+        maps += _branch(x, steps, f"{name}_{branch}", stride, count_padding)
     return maps
+
+
+def _branch(
+    x: Any, steps: Sequence[Any], name: str, stride: int | None, count_padding: bool
+) -> list[Any]:
+    """The map of one branch; two when it ends in a pair of convolutions side by side."""
+    if steps[0] == AVERAGE:
+        x = avg_pool(x, 3, 1, 1, name=f"{name}_pool", count_padding=count_padding)
+        steps = steps[1:]
+    for i, step in enumerate(steps, start=1):
+        where = f"{name}_conv{i}" if len(steps) > 1 else f"{name}_conv"
+        if isinstance(step[0], tuple):
+            return [
+                _conv_bn(x, *step[0], name=f"{where}a"),
+                _conv_bn(x, *step[1], name=f"{where}b"),
+            ]
+        last = (stride, 0) if stride and i == len(steps) else ()
+        x = _conv_bn(x, *step, *last, name=where)
+    return [x]
 
 
 def _residual(x: Any, branches: Module, name: str, scale: float, relu: bool) -> Any:
