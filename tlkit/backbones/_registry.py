@@ -13,6 +13,7 @@ from tlkit.backbones import (
     _rows_applications,
     _rows_branched,
     _rows_published,
+    _rows_residual,
     _rows_sequential,
 )
 from tlkit.backbones._row import (
@@ -50,6 +51,7 @@ TABLES = (
     _rows_sequential.ROWS,
     _rows_published.ROWS,
     _rows_branched.ROWS,
+    _rows_residual.ROWS,
     _rows_applications.ROWS,
 )
 BACKBONES: dict[str, Backbone] = {row.name: row for rows in TABLES for row in rows}
