@@ -46,8 +46,8 @@ def most_uncertain(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
     table = headline(predictions)
     probabilities = table.filter(regex="^p_").to_numpy(dtype=float)
     best = np.partition(probabilities, -2, axis=1)
-    table = table.assign(_margin=best[:, -1] - best[:, -2])
-    return table.sort_values(["_margin", "path"]).head(n).drop(columns="_margin")
+    order = np.lexsort((table["path"].to_numpy(dtype=str), best[:, -1] - best[:, -2]))
+    return table.iloc[order[:n]]
 
 
 @dataclass(frozen=True)

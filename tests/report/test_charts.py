@@ -1,0 +1,71 @@
+"""Coordinates: monotone, inside the frame, honest about gaps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlkit.evaluation.displays import LearningCurves, ReliabilityDiagram
+from tlkit.report.charts import Axis, learning_chart, nice_ticks, reliability_chart
+
+
+@given(low=st.floats(-1e3, 1e3), span=st.floats(1e-3, 1e4), most=st.integers(2, 8))
+def test_ticks_are_few_and_span_the_range(low, span, most):
+    high = low + span
+    ticks = nice_ticks(low, high, most)
+    assert 2 <= len(ticks) <= most + 2
+    assert ticks[0] <= low + span * 1e-6
+    assert ticks[-1] >= high - span * 1e-6
+    steps = np.diff(ticks)
+    assert steps == pytest.approx(np.full(len(steps), steps[0]), rel=1e-4)
+
+
+def test_axis_runs_either_way():
+    assert Axis(0, 10, 100, 0).at(2.5) == 75
+    assert Axis(0, 10, 0, 100).at(2.5) == 25
+
+
+def make_curves(**columns):
+    length = len(next(iter(columns.values())))
+    return LearningCurves.from_history(pd.DataFrame({"phase": ["head"] * length, **columns}))
+
+
+def test_curves_stay_inside_the_frame_and_lower_loss_is_lower_down():
+    chart = learning_chart(make_curves(loss=[9.0, 1.0, 0.2], val_loss=[4.0, 2.0, 3.0]), "loss")
+    places = [place for line in chart.marks["lines"] for s in line["segments"] for place in s]
+    assert all(chart.x.start <= x <= chart.x.end for x, _ in places)
+    assert all(chart.y.end <= y <= chart.y.start for _, y in places)
+    heights = [y for _, y in chart.marks["lines"][0]["segments"][0]]
+    assert heights == sorted(heights)
+    assert chart.marks["best"] == [chart.marks["lines"][1]["segments"][0][1]]
+
+
+def test_a_missing_epoch_is_a_gap_and_no_measurement_is_no_chart():
+    curves = make_curves(loss=[0.5, np.nan, 0.3, 0.2])
+    (line,) = learning_chart(curves, "loss").marks["lines"]
+    assert [len(segment) for segment in line["segments"]] == [1, 2]
+    assert learning_chart(curves, "accuracy") is None
+
+
+def test_one_epoch_and_a_perfect_accuracy_can_be_drawn():
+    chart = learning_chart(make_curves(accuracy=[1.0]), "accuracy")
+    assert chart.x.ticks == [(1, "1")]
+    assert chart.y.ticks[-1][1] == "100\u00a0%"
+
+
+def test_reliability_bars_show_their_own_bins():
+    predictions = pd.DataFrame(
+        {
+            "split": "val",
+            "label": ["a", "a", "b", "b"],
+            "predicted": ["a", "a", "b", "a"],
+            "confidence": [0.91, 0.92, 0.99, 0.61],
+        }
+    )
+    chart = reliability_chart(ReliabilityDiagram.from_predictions(predictions, bins=10))
+    low, high = chart.marks["bars"]
+    assert (low["images"], low["accuracy"]) == (1, 0)
+    assert (high["images"], high["accuracy"]) == (3, 1)
+    assert high["top"] == chart.y.at(1)
+    assert low["top"] == chart.marks["base"]

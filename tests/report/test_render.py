@@ -1,0 +1,192 @@
+"""The page as text: its numbers are metrics.json's, and nothing in it can run or reach out."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from html import unescape
+
+import numpy as np
+import pytest
+from synthetic_run import make_run
+
+from tlkit.errors import RunError
+from tlkit.report import render, render_run, write_report
+from tlkit.runs import Run
+
+SPLITS = {"train": 12, "val": 12, "test": 8}
+
+
+def section(page, name):
+    """The HTML of one section."""
+    return re.search(rf'<section id="{name}".*?</section>', page, re.S).group()
+
+
+def numbers(html):
+    return [float(value) for value in re.findall(r'<data value="([^"]+)">', html)]
+
+
+def gallery_data(page):
+    return json.loads(re.search(r'id="gallery-data">(.*?)</script>', page, re.S).group(1))
+
+
+def test_the_summary_shows_the_numbers_of_metrics_json(cats_and_dogs):
+    page = render_run(cats_and_dogs).read_text()
+    metrics = cats_and_dogs.metrics
+    test = metrics["splits"]["test"]
+    shown = numbers(section(page, "summary"))
+    assert shown[0] == metrics["accuracy"]
+    assert shown[1:4] == [test["balanced_accuracy"], test["macro_f1"], test["ece"]]
+    assert shown[4:] == [metrics["splits"][split]["accuracy"] for split in ("train", "val")]
+    low, high = (f"{share * 100:.1f}" for share in metrics["accuracy_interval"])
+    assert f"{low}–{high}\u00a0%" in section(page, "summary")
+    assert f"It names {test['correct']} of 16 test pictures correctly" in page
+
+
+def test_tables_show_the_numbers_of_metrics_json(cats_and_dogs):
+    page = render_run(cats_and_dogs).read_text()
+    test = cats_and_dogs.metrics["splits"]["test"]
+    rows = section(page, "per_class").split("<tbody>")[1]
+    assert numbers(rows) == [
+        row[k] for row in test["per_class"] for k in ("precision", "recall", "f1")
+    ]
+    cells = re.findall(r'class="count">(\d+)<|class="zero">(0)<', section(page, "confusion"))
+    assert [int(a or b) for a, b in cells] == np.ravel(test["confusion_matrix"]).tolist()
+    steps = numbers(section(page, "steps"))
+    assert steps[-2:] == [23_587_712, 4_098]
+    assert "23,587,712</data> parameters frozen" in page
+
+
+def test_grids_hold_the_headline_split_only_with_alternative_texts(cats_and_dogs):
+    page = render_run(cats_and_dogs).read_text()
+    pictures = section(page, "pictures")
+    paths = re.findall(r'data-path="([^"]+)"', pictures)
+    assert paths
+    assert all(path.startswith("test/") for path in paths)
+    alts = re.findall(r'<img src="data:image/jpeg;base64,[^"]+" alt="([^"]+)"', pictures)
+    assert len(alts) == len(paths)
+    assert all(re.fullmatch(r"(cat|dog) photo predicted as (cat|dog), \d+\u00a0%", a) for a in alts)
+
+
+def test_the_gallery_holds_every_held_out_image_once_and_no_training_image(cats_and_dogs):
+    data = gallery_data(render_run(cats_and_dogs).read_text())
+    table = cats_and_dogs.predictions.set_index("path")
+    held_out = table[table["split"] != "train"]
+    assert sorted(image[0] for image in data["images"]) == sorted(held_out.index)
+    for path, split, label, predicted, confidence, best, picture in data["images"]:
+        row = table.loc[path]
+        assert (split, data["classes"][label]) == (row["split"], row["label"])
+        assert data["classes"][predicted] == row["predicted"]
+        assert confidence == pytest.approx(row["confidence"], abs=1e-6)
+        assert data["classes"][best[0][0]] == row["predicted"]
+        assert picture == 1 or len(picture) > 100
+
+
+def test_hostile_names_are_text_everywhere(tmp_path):
+    classes = ["<script>alert(1)</script>", '"; DROP onload="alert(2)', "</script><b>", "{{ 7*7 }}"]
+    run = make_run(tmp_path, classes, {"val": 6}, skill=0.5)
+    page = render_run(run).read_text()
+    assert page.count("<script") == 2  # the gallery's data and the page's own script
+    assert page.count("</script>") == 2
+    assert "<b>" not in page
+    assert 'onload="' not in page
+    assert "{{ 7*7 }}" in page
+    assert set(gallery_data(page)["classes"]) == set(classes)
+    shown = {unescape(name) for name in re.findall(r'class="name" title="([^"]*)"', page)}
+    assert set(classes) <= shown
+
+
+def test_the_policy_allows_this_script_only_and_no_network(cats_and_dogs):
+    page = render_run(cats_and_dogs).read_text()
+    policy = unescape(re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1))
+    script = re.search(r"<script>(.*?)</script>", page, re.S).group(1)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'; img-src data:;" in policy
+    # No address of another host; the recipe and the data are the user's own text.
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_missing_pictures_leave_a_placeholder_with_the_path(cats_and_dogs):
+    table = cats_and_dogs.predictions
+    root = cats_and_dogs.metrics["data"]["root"]
+    for path in table[table["split"] == "test"]["path"]:
+        (cats_and_dogs.folder / root / path).unlink()
+    page = render_run(cats_and_dogs).read_text()
+    assert "<img" not in section(page, "pictures")
+    assert 'File missing:</span> <span class="path">test/class ' in section(page, "pictures")
+    kinds = {image[1]: image[6] for image in gallery_data(page)["images"]}
+    assert kinds["test"] == ""
+    assert len(kinds["val"]) > 100
+
+
+def test_a_moved_data_folder_is_given_as_root(cats_and_dogs, tmp_path):
+    (tmp_path / "data & <pictures>").rename(tmp_path / "moved")
+    parts = (cats_and_dogs.predictions, cats_and_dogs.metrics, cats_and_dogs.history)
+    assert "<img" not in section(write_report(cats_and_dogs, *parts).read_text(), "pictures")
+    page = write_report(cats_and_dogs, *parts, root=tmp_path / "moved").read_text()
+    assert "<img" in section(page, "pictures")
+    assert gallery_data(page)["root"] == "../../moved/"
+
+
+def test_over_the_budget_pictures_become_links_and_the_report_says_so(cats_and_dogs, monkeypatch):
+    monkeypatch.setattr(render, "GALLERY_BUDGET", 12_000)
+    page = render_run(cats_and_dogs).read_text()
+    images = gallery_data(page)["images"]
+    links = sum(image[6] is None for image in images)
+    assert 0 < links < len(images)
+    assert f"the other {links} are links" in page
+    assert "<img" in section(page, "pictures")
+
+
+def test_a_run_without_the_pipelines_extras_still_renders(tmp_path):
+    run = make_run(tmp_path, ["cat", "dog"], SPLITS, pictures=False, extra=False)
+    page = render_run(run).read_text()
+    assert 'id="steps"' not in page
+    assert 'href="#steps"' not in page
+    assert "File missing" in page
+    assert "<dt>Backbone" not in page
+
+
+def test_only_training_images_is_said_loudly(tmp_path):
+    run = make_run(tmp_path, ["cat", "dog"], {"train": 8})
+    page = render_run(run).read_text()
+    assert "says nothing about new" in page
+    assert len(gallery_data(page)["images"]) == 16
+
+
+@pytest.mark.parametrize(("count", "form"), [(20, "table"), (21, "picture"), (201, "pairs")])
+def test_the_matrix_takes_the_form_its_size_allows(tmp_path, count, form):
+    classes = [f"class {i}" for i in range(count)]
+    page = render_run(make_run(tmp_path, classes, {"val": 1}, pictures=False)).read_text()
+    html = section(page, "confusion")
+    assert ("<table" in html) == (form == "table")
+    assert ("matrix-picture" in html) == (form == "picture")
+    assert ("no longer shows anything" in html) == (form == "pairs")
+    assert "Most frequent mistakes" in html
+    assert len(re.findall("<rect class=.[rw]", html)) <= count
+
+
+def test_an_unfinished_run_is_a_one_line_error(tmp_path):
+    run = Run.create(tmp_path, "begun")
+    run.write_text(run.recipe_file, "")
+    with pytest.raises(RunError, match="did not finish"):
+        render_run(run)
+    assert not run.report.exists()
+
+
+def test_rendering_is_repeatable_and_loads_no_network(cats_and_dogs):
+    before = render_run(cats_and_dogs).read_bytes()
+    code = (
+        "import sys; from pathlib import Path; from tlkit.runs import Run; "
+        "from tlkit.report import render_run; render_run(Run.open(Path(sys.argv[1]))); "
+        "print(sorted({'tensorflow', 'keras', 'matplotlib', 'jax', 'openvino'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(cats_and_dogs.folder)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
+    assert cats_and_dogs.report.read_bytes() == before

@@ -1,0 +1,154 @@
+"""Where things go in a chart: from numbers to coordinates that the templates draw as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tlkit.evaluation.displays import LearningCurves, ReliabilityDiagram
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale.
+
+    Args:
+        low, high: the values at its ends.
+        start, end: the places of its ends, in SVG units; start may be the larger one.
+        ticks: (value, text) pairs.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: list[tuple[float, str]] = field(default_factory=list)
+
+    def at(self, value: float) -> float:
+        """The place of a value, in SVG units with two decimals."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 2)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A frame with two axes and what is drawn inside it (`marks` is the chart's own)."""
+
+    x: Axis
+    y: Axis
+    marks: dict[str, Any]
+    width: int = 440
+    height: int = 250
+
+
+def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round values (1, 2 or 5 times a power of ten apart), about `most`, that span a range."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10 ** math.floor(math.log10(span / most))
+    step = next(power * m for m in (1, 2, 5, 10) if span / (power * m) <= most)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+
+
+def percent_text(value: float) -> str:
+    """`"40 %"`: a tick of an axis of shares."""
+    return f"{value * 100:g}\u00a0%"
+
+
+def learning_chart(curves: LearningCurves, quantity: str) -> Chart | None:
+    """Training and validation curves of one quantity over all phases.
+
+    Args:
+        curves: the history.
+        quantity: "loss" or "accuracy".
+
+    Returns:
+        None when nothing was measured. Marks: `lines` (name, kind "train" or "val", segments of
+        (x, y) places), `dividers` (x place and name where a phase begins), `best` (the chosen
+        epoch's places on the validation curve).
+    """
+    values = [
+        value
+        for phase in curves.phases
+        for name in (quantity, f"val_{quantity}")
+        for value in phase.curves[name]
+        if math.isfinite(value)
+    ]
+    if not values:
+        return None
+    left, right, top, bottom = 46.0, 428.0, 24.0, 214.0
+    epochs = curves.phases[-1].epochs[-1]
+    whole = [t for t in nice_ticks(1, max(epochs, 2), 8) if t == int(t) and 1 <= t <= epochs]
+    x = Axis(0.5, epochs + 0.5, left, right, [(t, f"{t:g}") for t in whole or [1]])
+    y = _value_axis(values, quantity, bottom, top)
+    lines = []
+    for kind, name in (("train", quantity), ("val", f"val_{quantity}")):
+        segments = [
+            [(x.at(e), y.at(v)) for e, v in points]
+            for phase in curves.phases
+            for points in _finite_runs(phase.epochs, phase.curves[name])
+        ]
+        if segments:
+            lines.append({"kind": kind, "segments": segments})
+    best = []
+    for phase in curves.phases:
+        place = phase.epochs.index(phase.best)
+        value = phase.curves[f"val_{quantity}"][place]
+        if math.isfinite(value):
+            best.append((x.at(phase.best), y.at(value)))
+    starts = [(x.at(phase.epochs[0] - 0.5), phase.name) for phase in curves.phases]
+    dividers = [
+        {"x": place, "name": name, "first": i == 0} for i, (place, name) in enumerate(starts)
+    ]
+    return Chart(x, y, {"lines": lines, "dividers": dividers, "best": best})
+
+
+def reliability_chart(diagram: ReliabilityDiagram) -> Chart:
+    """Bars of accuracy per bin of confidence, with their intervals and the diagonal.
+
+    Returns:
+        Marks: `bars` with places left, right, top, whisker (top, bottom), center, and the bin's own
+        numbers; `diagonal` (x1, y1, x2, y2); `base`, the place of 0; `counts`, the height of the
+        histogram underneath.
+    """
+    ticks = [(t, percent_text(t)) for t in (0, 0.25, 0.5, 0.75, 1)]
+    x, y = Axis(0, 1, 46, 428, ticks), Axis(0, 1, 250, 12, ticks)
+    largest = int(diagram.bins["images"].max())
+    bars = [
+        {
+            **{key: float(row[key]) for key in ("low", "high", "accuracy", "confidence")},
+            "images": int(row["images"]),
+            "left": x.at(row["low"]) + 1,
+            "right": x.at(row["high"]) - 1,
+            "center": x.at((row["low"] + row["high"]) / 2),
+            "top": y.at(row["accuracy"]),
+            "whisker": (y.at(row["accuracy_high"]), y.at(row["accuracy_low"])),
+            "count_height": round(max(40 * row["images"] / largest, 1.5), 2),
+        }
+        for row in diagram.bins.to_dict("records")
+    ]
+    diagonal = (x.at(0), y.at(0), x.at(1), y.at(1))
+    return Chart(x, y, {"bars": bars, "diagonal": diagonal, "base": y.at(0)}, height=360)
+
+
+def _value_axis(values: list[float], quantity: str, start: float, end: float) -> Axis:
+    """Loss starts at 0; accuracy ends at 100 % and starts where it is worth looking."""
+    if quantity == "accuracy":
+        ticks = nice_ticks(min(min(values), 0.9), 1.0, 5)
+        return Axis(ticks[0], 1.0, start, end, [(t, percent_text(t)) for t in ticks if t <= 1])
+    ticks = nice_ticks(0, max(values), 5)
+    return Axis(0, ticks[-1], start, end, [(t, f"{t:g}") for t in ticks])
+
+
+def _finite_runs(epochs: list[int], values: np.ndarray) -> list[list[tuple[int, float]]]:
+    """Cut a curve where a value is missing, so that no line bridges the gap."""
+    runs: list[list[tuple[int, float]]] = [[]]
+    for epoch, value in zip(epochs, values, strict=True):
+        if math.isfinite(value):
+            runs[-1].append((epoch, float(value)))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]

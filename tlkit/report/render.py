@@ -1,0 +1,163 @@
+"""The report: one HTML file that opens offline, made from the files of a run folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import tlkit
+from tlkit.errors import RunError
+from tlkit.report import sections, words
+from tlkit.report.pictures import inline_thumbnails, relative_address
+from tlkit.report.sections import Material
+from tlkit.runs import Run
+
+# Longest side of a picture, pixels: twice what a grid shows, for sharp screens.
+LARGE, SMALL = 256, 128
+# A gallery of up to this many pictures has them large, a bigger one small.
+LARGE_GALLERY = 300
+# Characters of base64 that the gallery may embed: with the rest, the file stays under 15 MB.
+GALLERY_BUDGET = 11_000_000
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its template is `<id>.html`, its values what `values` returns."""
+
+    id: str
+    title: str
+    values: Callable[[Material], dict[str, Any] | None]
+
+
+SECTIONS = (
+    Section("summary", "Summary", sections.summary),
+    Section("steps", "How it was made", sections.steps),
+    Section("curves", "Learning curves", sections.curves),
+    Section("confusion", "What it confuses", sections.confusion),
+    Section("per_class", "Class by class", sections.per_class),
+    Section("pictures", "Pictures worth a look", sections.pictures),
+    Section("gallery", "Gallery", sections.gallery),
+    Section("calibration", "Can its confidence be trusted?", sections.calibration),
+    Section("data", "Data", sections.data),
+    Section("passport", "Run passport", sections.passport),
+)
+
+
+def write_report(
+    run: Run,
+    predictions: pd.DataFrame,
+    metrics: dict[str, Any],
+    history: pd.DataFrame,
+    root: Path | None = None,
+) -> Path:
+    """Write report.html into the run folder.
+
+    Args:
+        run: the run; its recipe.toml and skipped.csv are read where they exist.
+        predictions: as in predictions.csv.
+        metrics: as in metrics.json.
+        history: as in history.csv.
+        root: where the images are now; metrics["data"]["root"] when None.
+
+    Returns:
+        The report's path.
+    """
+    known = metrics.get("data", {}).get("root")
+    material = Material(
+        name=run.folder.resolve().name,
+        recipe=run.recipe_file.read_text("utf-8") if run.recipe_file.is_file() else "",
+        metrics=metrics,
+        predictions=predictions,
+        history=history,
+        skipped=_skipped(run),
+        root=root or (Path(known) if known else None),
+    )
+    run.write_text(run.report, _page(material, run.folder))
+    return run.report
+
+
+def render_run(run: Run) -> Path:
+    """Write the report again from the run folder's files and the images; no network is loaded.
+
+    Raises:
+        RunError: the run did not finish.
+    """
+    return write_report(run, run.predictions, run.metrics, run.history)
+
+
+def _page(material: Material, folder: Path) -> str:
+    values = {section.id: section.values(material) for section in SECTIONS}
+    large, small = _embed(material, values, folder)
+    environment = Environment(
+        loader=PackageLoader("tlkit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=words.percent, duration=words.duration, clip=_clip)
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        name=material.name,
+        version=tlkit.__version__,
+        classes=material.classes,
+        sections=[section for section in SECTIONS if values[section.id] is not None],
+        values=values,
+        thumbnails=large,
+        embedded=small,
+        style=Markup(_asset("report.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+    )
+
+
+def _embed(
+    material: Material, values: dict[str, Any], folder: Path
+) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Read the pictures: the grids' ones always, the gallery's while the budget lasts.
+
+    Each image of the gallery gets one more value: its JPEG as base64 text, "" where the file is
+    gone, 1 where a grid of the page holds it already, null where only a link is left.
+    """
+    grids = values["pictures"]["grids"].values()
+    chosen = [image["path"] for grid in grids for image in grid]
+    large = inline_thumbnails(material.root, chosen, LARGE, GALLERY_BUDGET)
+    images = values["gallery"]["images"]
+    side = LARGE if len(images) <= LARGE_GALLERY else SMALL
+    rest = [image[0] for image in images if image[0] not in large]
+    found = inline_thumbnails(material.root, rest, side, GALLERY_BUDGET)
+    for image in images:
+        path = image[0]
+        if large.get(path):
+            image.append(1)
+        else:
+            image.append((found[path] or "") if path in found else "" if path in large else None)
+    values["gallery"]["root"] = relative_address(material.root, folder)
+    links = sum(path not in found for path in rest)
+    return large, {"links": links, "budget": GALLERY_BUDGET // 1_000_000}
+
+
+def _skipped(run: Run) -> pd.DataFrame:
+    try:
+        return run.skipped
+    except RunError:
+        return pd.DataFrame(columns=["path", "reason"])
+
+
+def _asset(name: str) -> str:
+    return resources.files("tlkit.report").joinpath("templates", name).read_text("utf-8")
+
+
+def _clip(text: str, length: int = 12) -> str:
+    """The start of a hash."""
+    return text if len(text) <= length else f"{text[:length]}…"

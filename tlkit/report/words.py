@@ -1,0 +1,115 @@
+"""What the report says in words: the verdict, the notes, and how numbers are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def verdict(metrics: dict[str, Any]) -> str:
+    """How good the classifier is, in one sentence."""
+    scores = metrics["splits"][metrics["evaluated"]]
+    images, correct = scores["images"], scores["correct"]
+    low, high = scores["accuracy_interval"]
+    split = SPLIT_NAMES[metrics["evaluated"]]
+    pictures = f"{split} picture" if images == 1 else f"{split} pictures"
+    start = (
+        f"It names {correct:,} of {images:,} {pictures} correctly ({percent(scores['accuracy'])})"
+    )
+    if metrics["evaluated"] == "train":
+        return (
+            f"{start}, but it was trained on these very pictures, so this says nothing about new "
+            "ones; hold some out with --val-split."
+        )
+    common, share = _majority(scores)
+    if low <= share:
+        return (
+            f"{start}; that is not clearly better than always answering “{common}”, "
+            f"which would be right for {percent(share)}."
+        )
+    return (
+        f"{start}; for new pictures of the same kind, expect between {percent(low)} and "
+        f"{percent(high)}."
+    )
+
+
+def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
+    """What a reader should know before relying on the numbers."""
+    scores = metrics["splits"][metrics["evaluated"]]
+    low, high = scores["accuracy_interval"]
+    found = []
+    if metrics["evaluated"] == "val":
+        found.append(
+            "These validation pictures also chose when the training stopped, so the accuracy is "
+            "slightly flattering. A test split (--test-split) gives a number nobody tuned for."
+        )
+    if high - low > 0.1 and metrics["evaluated"] != "train":
+        found.append(
+            f"{scores['images']:,} pictures pin the accuracy down only to a range of "
+            f"{(high - low) * 100:.0f} percentage points. More held-out pictures narrow it."
+        )
+    train = metrics["splits"].get("train", {}).get("accuracy")
+    if train is not None and metrics["evaluated"] != "train" and train > high + 0.02:
+        found.append(
+            f"It is right for {percent(train)} of the pictures it was trained on: part of what "
+            "it learned does not carry over (overfitting). More pictures or stronger augmentation "
+            "help."
+        )
+    common, share = _majority(scores)
+    balanced = scores["balanced_accuracy"]
+    if scores["accuracy"] - balanced > 0.05:
+        found.append(
+            f"Accuracy flatters here, because “{common}” makes up {percent(share)} of the "
+            f"pictures. Every class counted alike, it is {percent(balanced)} (balanced accuracy)."
+        )
+    absent = [row["class"] for row in scores["per_class"] if not row["images"]]
+    if absent:
+        found.append(
+            f"No {SPLIT_NAMES[metrics['evaluated']]} picture shows {_listed(absent)}: nothing here "
+            "says how well it is recognised."
+        )
+    if skipped:
+        found.append(
+            "1 file was skipped; it is listed under Data."
+            if skipped == 1
+            else f"{skipped:,} files were skipped; they are listed under Data."
+        )
+    return found
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """`"98.1 %"`; never 100 % for less than all, never 0 % for more than none; a dash for None."""
+    if share is None:
+        return "–"
+    text = f"{share * 100:.{digits}f}"
+    smallest = 10.0**-digits
+    if share < 1 and float(text) == 100:
+        text = f">{100 - smallest:.{digits}f}"
+    elif share > 0 and float(text) == 0:
+        text = f"<{smallest:.{digits}f}"
+    return re.sub(r"\.0$", "", text) + "\u00a0%" if share in (0, 1) else text + "\u00a0%"
+
+
+def duration(seconds: float | None) -> str:
+    """`"3.4 s"`, `"2 min 05 s"`, `"1 h 02 min"`; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}\u00a0min\u00a0{rest:02}\u00a0s"
+    return f"{minutes // 60}\u00a0h\u00a0{minutes % 60:02}\u00a0min"
+
+
+def _majority(scores: dict[str, Any]) -> tuple[str, float]:
+    largest = max(scores["per_class"], key=lambda row: row["images"])
+    return largest["class"], largest["images"] / scores["images"]
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(f"“{name}”" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} other classes"
