@@ -1,0 +1,175 @@
+"""Cut pictures to the square the network sees, and vary the training images.
+
+A transform is called with a picture and a seed and gives a uint8 square. `Evaluation` ignores the
+seed; `Augmentation` draws from nothing else, so a view is the same whichever thread makes it.
+albumentations stays behind this file.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tlkit.recipe import Augment, Resize
+
+Picture = NDArray[np.uint8]
+
+_PADDING = (124, 116, 104)  # ImageNet's mean colour: close to zero once the network has normalised
+
+
+class Transform(Protocol):
+    """From a picture of any size to the network's square."""
+
+    at_least: int
+    """Short side that a decoded picture needs; a JPEG may be decoded that small."""
+
+    def __call__(self, image: Picture, seed: int = 0) -> Picture:
+        """The view of `image`, uint8 (height, width, 3), for `seed`: uint8 (size, size, 3)."""
+        ...
+
+
+class Evaluation:
+    """The same view always: for validation, test and prediction.
+
+    Args:
+        size: side of the result, pixels.
+        resize: crop, pad or stretch; see `resize`.
+        crop: share of the short side that "crop" keeps.
+    """
+
+    def __init__(self, size: int, resize: Resize = "crop", crop: float = 0.875):
+        self.size, self.resize, self.crop = size, resize, crop
+        self.at_least = decode_size(size, resize, crop)
+
+    def __call__(self, image: Picture, seed: int = 0) -> Picture:
+        """Cut `image` to size; `seed` has no effect."""
+        return resize(image, self.size, self.resize, self.crop)
+
+
+class Augmentation:
+    """A random view for each seed: for training images only.
+
+    The picture is cut as for evaluation, with a margin where the view needs one, then varied.
+
+    Args:
+        name: light (the lesson's rotation of up to 5 degrees, and flip), standard (a mild random
+            crop, flip, brightness) or strong (wider crop, flip, rotation, colour, blur, a hole).
+        size: side of the result, pixels.
+        resize: crop, pad or stretch; see `resize`.
+        crop: share of the short side that evaluation keeps under "crop".
+    """
+
+    def __init__(self, name: Augment, size: int, resize: Resize = "crop", crop: float = 0.875):
+        self.name, self.size, self.resize = name, size, resize
+        # A rotated padded picture keeps its frame; everything else is cut out of a larger square.
+        margin = resize == "crop" or name != "light"
+        self.at_least = decode_size(size, "crop", crop) if margin else size
+        self._idle: list[Any] = []
+
+    def __call__(self, image: Picture, seed: int = 0) -> Picture:
+        """The view of `image` that `seed` stands for."""
+        square = resize(image, self.at_least, self.resize, crop=1.0)
+        # A pipeline holds its random state, so threads must not share one; list.pop is atomic.
+        try:
+            pipeline = self._idle.pop()
+        except IndexError:
+            pipeline = _pipeline(self.name, self.size)
+        # One generator for all steps: set_random_seed would give each of them the same numbers.
+        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        view: Picture = pipeline(image=square)["image"]
+        self._idle.append(pipeline)
+        return view
+
+
+def augmentation(
+    name: Augment, size: int, resize: Resize = "crop", crop: float = 0.875
+) -> Evaluation | Augmentation:
+    """A new transform for training images; with "none" they look as in evaluation."""
+    if name == "none":
+        return Evaluation(size, resize, crop)
+    return Augmentation(name, size, resize, crop)
+
+
+def decode_size(size: int, resize: Resize = "crop", crop: float = 0.875) -> int:
+    """The short side below which a decoded picture would have to be enlarged, pixels."""
+    return max(size, round(size / crop)) if resize == "crop" else size
+
+
+def resize(image: Picture, size: int, mode: Resize = "crop", crop: float = 0.875) -> Picture:
+    """Cut a picture to a square.
+
+    "crop" takes the centre square, scales it to round(size / crop), and keeps its centre; "pad"
+    scales the long side to `size` and fills the rest with grey; "stretch" ignores the aspect ratio.
+
+    Args:
+        image: uint8, (height, width, 3).
+        size: side of the result, pixels.
+        mode: crop, pad or stretch.
+        crop: share of the square that "crop" keeps, 0 to 1.
+
+    Returns:
+        uint8, (size, size, 3).
+    """
+    height, width = image.shape[:2]
+    if mode == "stretch":
+        return _scale(image, size, size)
+    if mode == "pad":
+        scale = size / max(height, width)
+        inner = _scale(image, max(1, round(width * scale)), max(1, round(height * scale)))
+        top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
+        padded = np.full((size, size, 3), _PADDING, np.uint8)
+        padded[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+        return padded
+    side = decode_size(size, mode, crop)
+    return _centre(_scale(_centre(image, min(height, width)), side, side), size)
+
+
+def _centre(image: Picture, side: int) -> Picture:
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _scale(image: Picture, width: int, height: int) -> Picture:
+    """Resize: by area to a half and below, linear in between, cubic to enlarge.
+
+    Down to a half every pixel still counts in the linear mean of four, at a quarter of area's cost.
+    """
+    if image.shape[1] >= 2 * width or image.shape[0] >= 2 * height:
+        smaller = (min(image.shape[1], width), min(image.shape[0], height))
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    if image.shape[1] == width and image.shape[0] == height:
+        return image
+    enlarge = image.shape[1] <= width and image.shape[0] <= height
+    kind = cv2.INTER_CUBIC if enlarge else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=kind)  # type: ignore[return-value]
+
+
+def _pipeline(name: Augment, size: int) -> Any:
+    """The albumentations pipeline behind a name, from a square of at least `size`."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network on import
+    import albumentations as a
+
+    flip = a.HorizontalFlip(p=0.5)
+    if name == "light":
+        turn = a.Rotate((-5, 5), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
+        return a.Compose([turn, a.CenterCrop(size, size), flip])
+    if name == "standard":
+        cut = a.RandomResizedCrop((size, size), scale=(0.6, 1.0), ratio=(0.8, 1.25))
+        colour = a.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), hue=(0.0, 0.0), p=0.8)
+        return a.Compose([cut, flip, colour])
+    return a.Compose(
+        [
+            a.Rotate((-15, 15), border_mode=cv2.BORDER_REFLECT_101, p=0.5),
+            a.RandomResizedCrop((size, size), scale=(0.3, 1.0), ratio=(0.75, 1.33)),
+            flip,
+            a.ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), hue=(-0.03, 0.03), p=0.8),
+            a.ToGray(p=0.1),
+            a.GaussianBlur((3, 5), p=0.1),
+            a.CoarseDropout((1, 1), (0.1, 0.3), (0.1, 0.3), fill=_PADDING, p=0.5),
+        ]
+    )
