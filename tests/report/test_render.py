@@ -150,6 +150,21 @@ def test_a_run_without_the_pipelines_extras_still_renders(tmp_path):
     assert "<dt>Backbone" not in page
 
 
+def test_an_evaluation_without_training_renders(cats_and_dogs):
+    for name in ("history.csv", "skipped.csv", "recipe.toml"):
+        (cats_and_dogs.folder / name).unlink()
+    page = render_run(cats_and_dogs).read_text()
+    assert 'id="curves"' not in page
+    assert "<h3>Recipe" not in page
+
+
+def test_empty_class_folders_are_named(cats_and_dogs):
+    metrics = cats_and_dogs.metrics
+    metrics["data"]["empty_classes"] = ["eel & <fish>"]
+    cats_and_dogs.write_metrics(metrics)
+    assert "eel &amp; &lt;fish&gt;" in section(render_run(cats_and_dogs).read_text(), "data")
+
+
 def test_only_training_images_is_said_loudly(tmp_path):
     run = make_run(tmp_path, ["cat", "dog"], {"train": 8})
     page = render_run(run).read_text()

@@ -6,15 +6,14 @@ import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import tlkit
 from tlkit.errors import RunError
 from tlkit.report import sections, words
 from tlkit.report.pictures import inline_thumbnails, relative_address
@@ -78,7 +77,7 @@ def write_report(
         metrics=metrics,
         predictions=predictions,
         history=history,
-        skipped=_skipped(run),
+        skipped=_table(run, "skipped"),
         root=root or (Path(known) if known else None),
     )
     run.write_text(run.report, _page(material, run.folder))
@@ -91,7 +90,9 @@ def render_run(run: Run) -> Path:
     Raises:
         RunError: the run did not finish.
     """
-    return write_report(run, run.predictions, run.metrics, run.history)
+    # An evaluation on other images has predictions and metrics, but was never trained.
+    history = _table(run, "history")
+    return write_report(run, run.predictions, run.metrics, history)
 
 
 def _page(material: Material, folder: Path) -> str:
@@ -109,7 +110,7 @@ def _page(material: Material, folder: Path) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html").render(
         name=material.name,
-        version=tlkit.__version__,
+        version=metadata.version("tlkit"),
         classes=material.classes,
         sections=[section for section in SECTIONS if values[section.id] is not None],
         values=values,
@@ -147,11 +148,12 @@ def _embed(
     return large, {"links": links, "budget": GALLERY_BUDGET // 1_000_000}
 
 
-def _skipped(run: Run) -> pd.DataFrame:
+def _table(run: Run, name: Literal["history", "skipped"]) -> pd.DataFrame:
+    """A table that a run may lack: empty then."""
     try:
-        return run.skipped
+        return run.history if name == "history" else run.skipped
     except RunError:
-        return pd.DataFrame(columns=["path", "reason"])
+        return pd.DataFrame()
 
 
 def _asset(name: str) -> str:

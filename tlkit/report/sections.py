@@ -238,6 +238,7 @@ def data(material: Material) -> dict[str, Any]:
         "totals": [int(n) for n in counts.sum()],
         "total": int(counts.to_numpy().sum()),
         "skipped": _rows(material.skipped),
+        "empty_classes": material.metrics.get("data", {}).get("empty_classes", []),
     }
 
 
