@@ -12,7 +12,7 @@ from keras import layers
 from tlkit.backbones._blocks import conv, logits
 
 
-def application(x: Any, model: str) -> Any:
+def application(x: Any, model: str, undo_scale: float | None = None) -> Any:
     """A network of keras.applications without its top, as part of the graph that `x` belongs to.
 
     Its layers are renamed `<stage>_<Keras' name>`. A stage ends where the map gets smaller, so they
@@ -21,7 +21,13 @@ def application(x: Any, model: str) -> Any:
     Args:
         x: Keras tensor, (batch, height, width, 3), normalised as the family expects.
         model: the function's name in keras.applications.
+        undo_scale: undoes the division that the network begins with, for one that would normalise
+            with statistics from its weights file (EfficientNet; there Keras even adds a layer when
+            it loads the file). The row's preprocessing does all of it, and Keras' own layers,
+            which keep their neutral statistics, change nothing.
     """
+    if undo_scale:
+        x = layers.Rescaling(undo_scale, name="preprocess_undo")(x)
     before = {id(x)} | {id(operation.output) for operation in _graph(x).operations}
     network = getattr(keras.applications, model)(
         include_top=False, weights=None, input_tensor=x, input_shape=tuple(x.shape[1:])

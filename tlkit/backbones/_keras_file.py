@@ -76,7 +76,8 @@ def assign_keras_file(
     layers = _weighted(model, skip)
     foreign = not any(layer.name in arrays for layer in layers)
     if foreign and row.weights and row.weights.keras and len(arrays) >= len(layers):
-        found = list(arrays.values())[: len(layers)]  # the file may have a top that the model lacks
+        learnt = [values for name, values in arrays.items() if not name.startswith("normalization")]
+        found = learnt[: len(layers)]  # the file may have a top that the model lacks
     else:
         found = [_of_layer(layer, arrays) for layer in layers]
     misfits = []
@@ -162,7 +163,16 @@ def _keras_folder() -> Path:
 
 
 def _weighted(model: keras.Model, skip: frozenset[str]) -> list[keras.Layer]:
-    return [layer for layer in model.layers if layer.weights and layer.name not in skip]
+    """Layers with weights; EfficientNet's input statistics are the row's preprocessing instead."""
+    import keras
+
+    return [
+        layer
+        for layer in model.layers
+        if layer.weights
+        and layer.name not in skip
+        and not isinstance(layer, keras.layers.Normalization)
+    ]
 
 
 def _of_layer(layer: keras.Layer, arrays: Mapping[str, list[np.ndarray]]) -> list[np.ndarray]:

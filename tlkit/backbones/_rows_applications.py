@@ -22,13 +22,14 @@ def _family(
     top: str = _BLOCKS + "pooled_top",
     licence: str = "unknown",
     stages: int = 4,
+    undo_scale: float | None = None,
     **top_arguments: int,
 ) -> tuple[Backbone, ...]:
     return tuple(
         Backbone(
             name=f"{name}.keras",
             builder=_APPLICATIONS + "application",
-            arguments={"model": model},
+            arguments={"model": model, **({"undo_scale": undo_scale} if undo_scale else {})},
             parameters=parameters,
             macs=macs,
             features=features,
@@ -145,7 +146,7 @@ ROWS: tuple[Backbone, ...] = (
     *_family(
         "Tan & Le, arXiv:1905.11946",
         2019,
-        RAW,
+        IMAGENET,
         ("efficientnet_b0", "EfficientNetB0", 224, 5_288_548, 385_814_752, 1280),
         ("efficientnet_b1", "EfficientNetB1", 240, 7_794_184, 686_802_832, 1280),
         ("efficientnet_b2", "EfficientNetB2", 260, 9_109_994, 993_561_872, 1408),
@@ -154,6 +155,7 @@ ROWS: tuple[Backbone, ...] = (
         ("efficientnet_b5", "EfficientNetB5", 456, 30_389_784, 10_266_384_752, 2048),
         ("efficientnet_b6", "EfficientNetB6", 528, 43_040_704, 19_067_593_536, 2304),
         ("efficientnet_b7", "EfficientNetB7", 600, 66_347_960, 37_745_884_192, 2560),
+        undo_scale=255.0,
         licence="Apache-2.0",
     ),
     *_family(
