@@ -60,7 +60,7 @@ def _name_by_stage(operations: Iterable[Any]) -> None:
         ):  # Keras counts such names through the whole process
             counts[kind] = counts.get(kind, 0) + 1
             name = f"{kind}_{counts[kind]}"
-        operation.name = f"{stage}_{name}"
+        operation.name = name if name.startswith(f"{stage}_") else f"{stage}_{name}"
 
 
 def _shrinks(operation: Any) -> bool:
