@@ -249,6 +249,7 @@ def passport(material: Material) -> dict[str, Any]:
         "name": material.name,
         "model": metrics.get("model", {}),
         "data": metrics.get("data", {}),
+        "device": metrics.get("device"),
         "timings": metrics.get("timings", {}),
         "versions": metrics.get("versions", {}),
         "recipe": material.recipe,
