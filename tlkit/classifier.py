@@ -79,7 +79,7 @@ class Classifier:
             return self
         keras.mixed_precision.set_global_policy("float32")
         assert self.head is not None
-        copy = _connect(self.row, self.classes, self.head, self.size)
+        copy = _connect(self.row, self.classes, self.head, self.size, self.weights is not None)
         copy.set_weights(self.model.get_weights())
         for old, new in zip(self.model.layers, copy.layers, strict=True):
             new.trainable = old.trainable
@@ -97,7 +97,8 @@ class Classifier:
     def save(self, path: Path) -> None:
         """Write a .keras file that loads with nothing but Keras; the class names travel as
         tlkit.json in it."""
-        self.model.save(path)
+        # A fresh Model over the same layers was never compiled: no optimizer state goes into the file.
+        keras.Model(self.model.input, self.model.output, name=self.model.name).save(path)
         metadata = {
             "backbone": self.row.name,
             "classes": list(self.classes),
@@ -140,7 +141,7 @@ def build_classifier(
     pretrained = str(weights) != "none"
     # Before any network is built: weights that cannot be had are an error within a second.
     file = find_weights(row, weights) if pretrained else None
-    model = _connect(row, classes, head, size)
+    model = _connect(row, classes, head, size, pretrained)
     source = "random weights"
     if file is not None:
         load_weights(
@@ -211,18 +212,21 @@ def load_classifier(path: Path) -> Classifier:
     )
 
 
-def _connect(row: Backbone, classes: Sequence[str], head: HeadConfig, size: int) -> keras.Model:
+def _connect(
+    row: Backbone, classes: Sequence[str], head: HeadConfig, size: int, pretrained: bool
+) -> keras.Model:
     image = keras.Input((size, size, 3), name="image")
     x = apply_backbone(row, preprocess(image, row))
     if head.kind == "classifier":
-        if row.top == Backbone.top or row.weights is None or row.weights.keras:
+        if not row.own_top:
             raise BackboneError(
-                f"--head classifier keeps a backbone's own fully connected layers, and {row.name} "
-                "has none; "
-                "use --head linear or mlp, or a VGG or AlexNet."
+                "--head classifier keeps a backbone's own fully connected layers, and "
+                f"{row.name} has none here; use --head linear or mlp, or a VGG or AlexNet."
             )
-        x = apply_top(row, x, classes=None)
-    return keras.Model(image, add_head(x, len(classes), head), name=row.name.replace(".", "_"))
+        # From random weights there is nothing to keep: the network ends as its paper ends it.
+        x = apply_top(row, x, classes=None if pretrained else len(classes))
+    output = add_head(x, len(classes), head, new_logits=pretrained or head.kind != "classifier")
+    return keras.Model(image, output, name=row.name.replace(".", "_"))
 
 
 def _size(weight: Any) -> int:

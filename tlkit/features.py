@@ -89,7 +89,7 @@ class FrozenFeatures:
         self.classifier, self.datasets, self.budget = classifier, datasets, budget
         self._boundary: str | None = None
         self._kept: dict[int, np.ndarray] = {}
-        self.seconds = 0.0
+        self._tail: keras.Model | None = None
 
     def cut(self) -> Cut:
         """The model to train with its training and validation batches, on features where that
@@ -99,7 +99,7 @@ class FrozenFeatures:
         if boundary is None or data.train.augment != "none":
             return Cut(self.classifier.model, data.train, data.val)
         return Cut(
-            self.classifier.tail(boundary),
+            self._tail_at(boundary),
             self._features(boundary, data.train),
             self._features(boundary, data.val) if data.val else None,
         )
@@ -111,7 +111,13 @@ class FrozenFeatures:
         boundary = self._move_boundary()
         if boundary is None:
             return self.classifier.model, images
-        return self.classifier.tail(boundary), self._features(boundary, images)
+        return self._tail_at(boundary), self._features(boundary, images)
+
+    def _tail_at(self, boundary: str) -> keras.Model:
+        # One tail for training and all predictions: each new model is traced by the backend anew.
+        if self._tail is None:
+            self._tail = self.classifier.tail(boundary)
+        return self._tail
 
     def _move_boundary(self) -> str | None:
         boundary = freezing.last_frozen(self.classifier.model, self.classifier.row)
@@ -120,6 +126,7 @@ class FrozenFeatures:
             boundary = None
         if boundary != self._boundary:
             self._kept.clear()
+            self._tail = None
             self._boundary = boundary
         return boundary
 

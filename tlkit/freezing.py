@@ -50,11 +50,11 @@ def unfreeze(model: keras.Model, row: Backbone, what: str) -> None:
     Raises:
         RecipeError: no such stage, or more stages than there are.
     """
-    chosen = _chosen(stages_of(model, row), what)
+    trained = chosen(model, row, what)
     where = parts(model, row)
     for layer in model.layers:
         part = where.get(layer.name)
-        layer.trainable = part == HEAD or (part in chosen and not _is_batch_norm(layer))
+        layer.trainable = part == HEAD or (part in trained and not _is_batch_norm(layer))
 
 
 def stages_of(model: keras.Model, row: Backbone) -> list[str]:
@@ -81,7 +81,9 @@ def last_frozen(model: keras.Model, row: Backbone) -> str | None:
     return before[-1] if before else None
 
 
-def _chosen(stages: list[str], what: str) -> set[str]:
+def chosen(model: keras.Model, row: Backbone, what: str) -> set[str]:
+    """The stages that `unfreeze(..., what)` trains; RecipeError when there is no such stage."""
+    stages = stages_of(model, row)
     if what == "all":
         return set(stages)
     count = 1 if what == "last" else int(what) if what.isdigit() else None

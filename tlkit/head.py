@@ -10,7 +10,7 @@ from tlkit.errors import RecipeError
 from tlkit.recipe import HeadConfig
 
 
-def add_head(x: Any, classes: int, config: HeadConfig) -> Any:
+def add_head(x: Any, classes: int, config: HeadConfig, new_logits: bool = True) -> Any:
     """Class probabilities from a feature map or a feature vector.
 
     `linear`: global average pooling, dropout, dense. `mlp`: one hidden ReLU layer before the dense
@@ -21,10 +21,13 @@ def add_head(x: Any, classes: int, config: HeadConfig) -> Any:
         x: Keras tensor, (batch, height, width, channels), or (batch, channels) for `classifier`.
         classes: how many.
         config: kind, dropout, hidden units.
+        new_logits: False where `x` are the network's own logits already.
 
     Returns:
         Keras tensor, float32 (batch, classes), rows summing to 1.
     """
+    if not new_logits:
+        return _probabilities(x)
     if len(x.shape) == 4:
         if config.kind == "classifier":
             raise RecipeError(
@@ -39,5 +42,9 @@ def add_head(x: Any, classes: int, config: HeadConfig) -> Any:
     # unlearning noise.
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = keras.layers.Dense(classes, kernel_initializer=small, name="head_logits")(x)
+    return _probabilities(x)
+
+
+def _probabilities(x: Any) -> Any:
     # float32 whatever the policy: a float16 softmax loses the small probabilities.
     return keras.layers.Activation("softmax", dtype="float32", name="head_probabilities")(x)

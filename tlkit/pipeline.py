@@ -73,7 +73,8 @@ def resolve(data: str | Path | None, recipe: str | Path | None, settings: dict[s
         raise RecipeError(
             "No images given; name their folder with --data FOLDER (class folders inside)."
         )
-    return wanted.resolve(get_backbone(wanted.backbone).input_size)
+    row = get_backbone(wanted.backbone)
+    return wanted.resolve(row.input_size, row.own_top)
 
 
 def run_recipe(recipe: Recipe, run: Run) -> None:
@@ -89,7 +90,10 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
         split = split_samples(folder, recipe.data, recipe.seed)
     log.info("%s", describe(folder, split))
     with clock("import"):
-        from tlkit import device, evaluation, report, trainer
+        from tlkit import device
+
+        device.import_keras()
+        from tlkit import evaluation, report, trainer
         from tlkit.classifier import build_classifier
         from tlkit.data.loader import make_datasets
         from tlkit.evaluation.predictions import predict
@@ -109,6 +113,7 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
         log.info("%d  %s: %s", step.step, step.title, step.detail)
     datasets = make_datasets(split, recipe, row)
     features = FrozenFeatures(classifier, datasets)
+    trainer.check(recipe.train, classifier, datasets)
 
     run.write_text(run.recipe_file, recipe.to_toml())
     run.write_table("split", split)
@@ -248,9 +253,11 @@ def evaluate(run: Run | Path, data: str | Path) -> Run:
     Raises:
         DataError: the folder has a class that the model does not know.
     """
-    from tlkit import evaluation, report
-    from tlkit.classifier import load_classifier
+    from tlkit import device, evaluation, report
     from tlkit.data.folder import ImageFolder
+
+    device.import_keras()
+    from tlkit.classifier import load_classifier
     from tlkit.data.loader import ImageBatches
     from tlkit.evaluation.predictions import predict_images
 
@@ -292,6 +299,9 @@ def predict(run: Run | Path, images: list[Path]) -> pd.DataFrame:
         One row per file: path, predicted, confidence, error, p_<class>...; a file that cannot be
         read has an error and no prediction.
     """
+    from tlkit import device
+
+    device.import_keras()
     from tlkit.classifier import load_classifier
     from tlkit.evaluation.predictions import predict_files
 

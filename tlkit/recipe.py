@@ -49,7 +49,9 @@ class DataConfig(_Config):
 class HeadConfig(_Config):
     """The new layers on top of the backbone."""
 
-    kind: HeadKind = "linear"
+    kind: HeadKind | None = None
+    """linear or mlp on pooled features, or "classifier": the network's own fully connected layers.
+    When absent: linear on trained weights; from random ones the network as its paper ends it."""
     dropout: float = Field(0.2, ge=0, lt=1)
     hidden: int | None = Field(None, ge=1)
     """Units of the hidden layer; only for kind = "mlp"."""
@@ -103,11 +105,12 @@ class Recipe(_Config):
         """The recipe as TOML text; settings that do not apply (None) are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
-    def resolve(self, input_size: int) -> Recipe:
+    def resolve(self, input_size: int, own_top: bool = False) -> Recipe:
         """A copy with every default filled in that depends on another setting.
 
         Args:
             input_size: the backbone's own image size, pixels.
+            own_top: whether the backbone has fully connected layers of its own.
 
         Raises:
             RecipeError: a setting was given that would have no effect.
@@ -118,6 +121,8 @@ class Recipe(_Config):
         if recipe.weights not in ("imagenet", "none"):
             recipe.weights = str(Path(recipe.weights).resolve())
         recipe.data.img_size = recipe.data.img_size or input_size
+        if recipe.head.kind is None:
+            recipe.head.kind = "linear" if recipe.pretrained or not own_top else "classifier"
         if recipe.head.kind == "mlp":
             recipe.head.hidden = recipe.head.hidden or 256
         else:

@@ -56,6 +56,18 @@ def plan(config: TrainConfig, pretrained: bool) -> list[Phase]:
     return phases
 
 
+def check(config: TrainConfig, classifier: Classifier, datasets: Datasets) -> None:
+    """Find out before the first epoch what would stop a later phase.
+
+    Raises:
+        RecipeError: no such stage to unfreeze.
+        DataError: the file of class weights cannot be used.
+    """
+    if config.unfreeze is not None:
+        freezing.chosen(classifier.model, classifier.row, config.unfreeze)
+    class_weights(config.class_weights, classifier.classes, datasets.train.labels)
+
+
 def fit(
     classifier: Classifier,
     datasets: Datasets,

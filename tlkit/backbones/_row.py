@@ -118,6 +118,11 @@ class Backbone:
     channels: int = 3
     classes: int = 1000
 
+    @property
+    def own_top(self) -> bool:
+        """Whether the network ends in fully connected layers that a new head could keep."""
+        return self.top != Backbone.top and not (self.weights and self.weights.keras)
+
 
 def load(reference: str) -> Callable[..., Any]:
     """The function behind a "module:function" string."""

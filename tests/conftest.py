@@ -1,0 +1,40 @@
+"""Small pictures and runs that many tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkit
+
+COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
+
+
+def make_pictures(root: Path, per_class: int = 12, size: tuple[int, int] = (80, 60)) -> Path:
+    """Class folders of noisy one-coloured JPEGs: easy to tell apart, none like another."""
+    rng = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        folder = root / name
+        folder.mkdir(parents=True)
+        for i in range(per_class):
+            noise = rng.normal(colour, 40, (size[1], size[0], 3))
+            Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / f"{i:02}.jpg")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the classes blue and red, twelve pictures each."""
+    return make_pictures(tmp_path_factory.mktemp("pictures") / "colours")
+
+
+TINY = {"img_size": 64, "freeze_epochs": 3, "batch_size": 8, "head_lr": 0.01}
+
+
+@pytest.fixture(scope="session")
+def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tlkit.Run:
+    """A finished run of the default backbone on `pictures`, at 64 pixels."""
+    return tlkit.finetune(pictures, output=tmp_path_factory.mktemp("runs"), name="tiny", **TINY)
