@@ -97,7 +97,7 @@ class Classifier:
     def save(self, path: Path) -> None:
         """Write a .keras file that loads with nothing but Keras; the class names travel as
         tlkit.json in it."""
-        # A fresh Model over the same layers was never compiled: no optimizer state goes into the file.
+        # A fresh Model over the same layers was never compiled: the file has no optimizer state.
         keras.Model(self.model.input, self.model.output, name=self.model.name).save(path)
         metadata = {
             "backbone": self.row.name,
