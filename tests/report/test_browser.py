@@ -178,7 +178,7 @@ def test_filters_and_order(open_report, report):
     assert all(int(text.strip(">\u00a0%")) >= 90 for text in shown)
 
     page.get_by_role("button", name="Reset").click()
-    page.wait_for_function("document.getElementById('gallery-status').textContent.startsWith('96')")
+    page.locator("#gallery-status", has_text="96 pictures").wait_for()
     page.select_option("[name=order]", "unsure")
     shown = page.locator("#gallery-grid .interval").all_text_contents()
     assert shown == sorted(shown, key=lambda text: int(text.strip(">\u00a0%")))
