@@ -22,7 +22,7 @@ import pandas as pd
 
 from tlkit import freezing
 from tlkit.classifier import Classifier
-from tlkit.data.loader import Datasets
+from tlkit.data.loader import Datasets, original_data_error
 from tlkit.device import Device
 from tlkit.errors import DataError, TrainingError
 from tlkit.features import FrozenFeatures
@@ -150,15 +150,16 @@ def _run_phase(
             )
         )
     before = len(rows)
-    cut.model.fit(
-        cut.train,
-        validation_data=cut.val,
-        epochs=phase.epochs,
-        callbacks=callbacks,
-        class_weight=weights,
-        shuffle=False,  # the batches shuffle themselves, from the recipe's seed
-        verbose=0,
-    )
+    with original_data_error(cut.train, cut.val):
+        cut.model.fit(
+            cut.train,
+            validation_data=cut.val,
+            epochs=phase.epochs,
+            callbacks=callbacks,
+            class_weight=weights,
+            shuffle=False,  # the batches shuffle themselves, from the recipe's seed
+            verbose=0,
+        )
     losses = [row["loss"] for row in rows[before:]]
     if not all(map(math.isfinite, losses)):
         rate = "--head-lr" if phase.name == "head" else "--lr"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tlkit.classifier import Classifier
 from tlkit.data.images import read_image
-from tlkit.data.loader import Datasets, ImageBatches
+from tlkit.data.loader import Datasets, ImageBatches, original_data_error
 from tlkit.data.transforms import decode_size, resize
 from tlkit.errors import DataError
 from tlkit.features import FrozenFeatures
@@ -31,14 +31,16 @@ def predict(features: FrozenFeatures, datasets: Datasets) -> pd.DataFrame:
     tables = []
     for part in parts:
         model, batches = features.for_prediction(part)
-        probabilities = model.predict(batches, verbose=0)
+        with original_data_error(batches):
+            probabilities = model.predict(batches, verbose=0)
         tables.append(predictions_table(part.samples, probabilities, features.classifier.classes))
     return pd.concat(tables).sort_index()
 
 
 def predict_images(classifier: Classifier, images: ImageBatches) -> pd.DataFrame:
     """The predictions for one table of images, by the whole model; columns as for `predict`."""
-    probabilities = classifier.model.predict(images, verbose=0)
+    with original_data_error(images):
+        probabilities = classifier.model.predict(images, verbose=0)
     return predictions_table(images.samples, probabilities, classifier.classes)
 
 
