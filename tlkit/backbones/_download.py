@@ -6,15 +6,27 @@ import hashlib
 import os
 import socket
 import threading
+import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from tlkit.errors import WeightsError
 from tlkit.progress import console
 
 PATIENCE = 1.5  # seconds to reach a server before it counts as unreachable
+READ_TIMEOUT = 30.0  # seconds without a byte
+ATTEMPTS = 4  # in a row that bring nothing
 
 
 class UnreachableError(Exception):
@@ -66,6 +78,7 @@ def download(
     target: Path,
     digests: Mapping[str, str],
     *,
+    what: str,
     size: int | None = None,
     headers: Mapping[str, str] | None = None,
     lock: Path | None = None,
@@ -79,6 +92,7 @@ def download(
         url: of the file.
         target: where it shall be; nothing happens when it is there.
         digests: kind ("sha256", or "git" for a blob's hash) -> hexadecimal digits, or the first.
+        what: a name for messages and the bar.
         size: in bytes, if known.
         headers: of the request.
         lock: file to lock; `<target>.lock` by default.
@@ -96,12 +110,13 @@ def download(
         try:
             guard.acquire(timeout=1)
         except Timeout:
-            console.print(f"Another process is downloading {target.name}: waiting for it.")
+            note = f"Another process is downloading {what}: waiting for it."
+            console.print(note, soft_wrap=True)
             guard.acquire()
         try:
             if not target.exists():
                 part = target.with_name(f"{target.name}.part")
-                _complete(url, part, size, headers)
+                _complete(url, part, what, size, headers)
                 _check(url, part, digests)
                 part.replace(target)
         finally:
@@ -130,26 +145,69 @@ def failure(url: str, error: BaseException) -> str:
     )
 
 
-def _complete(url: str, part: Path, size: int | None, headers: Mapping[str, str] | None) -> None:
-    """Append what is missing."""
-    from huggingface_hub.file_download import http_get
-
+def _complete(
+    url: str, part: Path, what: str, size: int | None, headers: Mapping[str, str] | None
+) -> None:
+    """Append what is missing; a connection that breaks is taken up again, as long as it helps."""
     if size is not None and part.exists() and part.stat().st_size > size:
         part.unlink()
-    try:
-        with part.open("ab") as file:
-            http_get(
-                url,
-                file,
-                resume_size=file.tell(),
-                headers=dict(headers or {}),
-                expected_size=size,
-                displayed_filename=url.rpartition("/")[2],
-            )
-    except Exception as error:  # of whichever HTTP library huggingface_hub uses
-        kept = part.stat().st_size if part.exists() else 0
-        more = f" {kept:,} bytes are kept: the next attempt goes on from there." if kept else ""
-        raise WeightsError(failure(url, error) + more) from error
+    with part.open("ab") as file, _bytes_bar() as bar:
+        task = bar.add_task(f"download {what}", total=size, completed=file.tell())
+        fruitless = 0
+        while size is None or file.tell() < size:
+            start = file.tell()
+            chunks = _get(url, start, headers)
+            try:
+                while chunk := next(chunks, b""):
+                    file.write(chunk)
+                    bar.advance(task, len(chunk))
+                break
+            except (WeightsError, OSError):
+                raise  # the server's last word; or the disk is full
+            except Exception as error:  # of whichever HTTP library huggingface_hub uses
+                fruitless = 0 if file.tell() > start else fruitless + 1
+                if fruitless == ATTEMPTS:
+                    raise WeightsError(
+                        f"{failure(url, error)} {start:,} bytes are kept: the next attempt goes on"
+                        " from there."
+                    ) from error
+                time.sleep(2**fruitless)
+
+
+def _get(url: str, start: int, headers: Mapping[str, str] | None) -> Iterator[bytes]:
+    """The bytes behind `url` from `start` on, also of a server that only sends the whole."""
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    asked = {**(headers or {}), "Accept-Encoding": "identity"}
+    if start:
+        asked["Range"] = f"bytes={start}-"
+    with get_session().stream("GET", url, headers=asked, timeout=READ_TIMEOUT) as response:
+        if response.status_code == 416:  # nothing is missing
+            return
+        try:
+            hf_raise_for_status(response)
+        except HfHubHTTPError as error:
+            raise WeightsError(failure(url, error)) from error
+        surplus = start if response.status_code != 206 else 0
+        for chunk in response.iter_bytes():  # as they come: a given size would hold some back
+            if len(chunk) > surplus:
+                yield chunk[surplus:]
+            surplus = max(0, surplus - len(chunk))
+
+
+def _bytes_bar() -> Progress:
+    """Like tlkit.progress.progress_bar, counting megabytes."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _check(url: str, part: Path, digests: Mapping[str, str]) -> None:

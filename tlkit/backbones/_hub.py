@@ -76,6 +76,7 @@ def fetch(repo: str, file: str, sha256: str | None = None) -> Path:
         url,
         cache / folder / "blobs" / etag,
         digests,
+        what=repo,
         size=metadata.size,
         headers=build_hf_headers(),
         lock=cache / ".locks" / folder / f"{etag}.lock",

@@ -36,7 +36,6 @@ PARAMETERS = {
     "beta": "bias",
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
-    "alpha": "weight",
 }
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -105,17 +104,15 @@ def assign_state_dict(
             continue
         for variable in layer.weights:
             key = f"{prefix}.{PARAMETERS.get(variable.name, variable.name)}"
-            key = key if key in state else prefix  # a bare parameter, such as a layer scale
             used.add(key)
             array = state.get(key)
             turned = None if array is None else _turn(array, layer, tuple(variable.shape))
             if turned is not None:
                 plan.append((variable, turned))
-            elif array is None:
-                misfits[name] = f"{name} lacks a part of {prefix}"
-            else:
-                expected = _torch_shape(layer, tuple(variable.shape))
-                misfits[name] = f"{name} expects {_by(expected)}, arrived {_by(array.shape)}"
+                continue
+            expected = _torch_shape(layer, tuple(variable.shape))
+            arrived = "nothing" if array is None else _by(array.shape)
+            misfits.setdefault(name, f"{name} expects {_by(expected)} at {key}, arrived {arrived}")
     left_over = _left_over(state, used, layers, keys)
     if misfits or left_over:
         texts = list(misfits.values())
@@ -140,7 +137,7 @@ def looks_like(state: Mapping[str, np.ndarray], rows: Iterable[Backbone]) -> lis
         for key, array in counted.items()
         if array.ndim >= 2
         and len(array)
-        and re.search(r"(fc|classifier|head|linear|logits|classif)\b", key)
+        and re.search("fc|classif|head|linear|logits", key)
         and key.replace("weight", "bias") in counted
     ]
     return [
@@ -185,7 +182,7 @@ def _first_bytes(path: Path, count: int) -> bytes:
 def _spelling(prefixes: Iterable[str], state: Mapping[str, np.ndarray]) -> str | None:
     """The first of the alternative module names that the checkpoint knows."""
     for prefix in prefixes:
-        if prefix in state or any(f"{prefix}.{p}" in state for p in set(PARAMETERS.values())):
+        if any(f"{prefix}.{parameter}" in state for parameter in PARAMETERS.values()):
             return prefix
     return None
 

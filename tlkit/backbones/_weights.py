@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import shutil
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tlkit.backbones._download import UnreachableError, check_reachable, digest,
 from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone
 from tlkit.backbones._state_dict import assign_state_dict, load_state_dict
 from tlkit.errors import WeightsError, did_you_mean
+from tlkit.places import cache_folder
 
 if TYPE_CHECKING:
     import keras
@@ -166,13 +166,10 @@ def fetch(name: str) -> WeightsFile:
     """
     row = get_backbone(name)
     place = _locate(row)
-    if (
-        place
-        and place.path
-        and place.source.startswith("hub")
-        and digest(place.path) != place.sha256
-    ):
-        _hub.remove(place.path)
+    if place and place.path and place.source.startswith(("hub", "url")):
+        damaged = not digest(place.path).startswith(place.sha256 or "")
+        if damaged:
+            _hub.remove(place.path)
     return find_weights(row, "imagenet")
 
 
@@ -255,7 +252,7 @@ def _obtain(row: Backbone, place: _Place) -> _Place:
         elif published.url:
             check_reachable(published.url)
             digests = {"sha256": published.sha256} if published.sha256 else {}
-            download(published.url, _downloaded(published.url), digests)
+            download(published.url, _downloaded(published.url), digests, what=row.name)
         else:
             check_reachable(KERAS_SERVER)
             _keras_file.fetch_application(row)
@@ -321,16 +318,7 @@ def _is_keras_file(path: Path) -> bool:
 
 
 def _cache() -> Path:
-    """TLKIT_CACHE, or the platform's folder for caches."""
-    if folder := os.environ.get("TLKIT_CACHE"):
-        return Path(folder).expanduser() / "weights"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "tlkit" / "weights"
+    return cache_folder("weights")
 
 
 def _write(target: Path, content: Path | str) -> None:
