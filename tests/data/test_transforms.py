@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from pictures import quadrants
+from PIL import Image
 
 from tlkit.data.transforms import Augmentation, Evaluation, augmentation, decode_size, resize
 
@@ -33,11 +34,22 @@ def test_every_shape_becomes_the_square(mode: str, shape: tuple[int, int]) -> No
             assert (square == 77).all()
 
 
-def test_crop_is_the_centre_of_the_centre_square() -> None:
+def test_crop_is_the_centre_square() -> None:
     image = smooth(300, 200)
-    whole = cv2.resize(image[:, 50:250], (256, 256), interpolation=cv2.INTER_CUBIC)
-    np.testing.assert_array_equal(resize(image, 224), whole[16:240, 16:240])
+    square = cv2.resize(image[12:187, 62:237], (224, 224), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(resize(image, 224), square)
     np.testing.assert_array_equal(resize(image, 200, crop=1.0), image[:, 50:250])
+
+
+@pytest.mark.parametrize("size", [(640, 480), (500, 375), (300, 200)])
+def test_crop_shows_what_two_steps_show(size: tuple[int, int]) -> None:
+    """Short side to 256, then the centre of 224, as the published networks were evaluated."""
+    image = smooth(*size)
+    scaled = (round(256 * size[0] / min(size)), 256)
+    two_steps = np.asarray(Image.fromarray(image).resize(scaled, Image.Resampling.BICUBIC))
+    left = (scaled[0] - 224) // 2
+    expected = two_steps[16:240, left : left + 224].astype(int)
+    assert np.abs(resize(image, 224).astype(int) - expected).mean() < 2
 
 
 def test_pad_keeps_the_whole_picture_on_grey() -> None:
