@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from tlkit.errors import DataError
-from tlkit.evaluation.metrics import accuracy_interval, calibration, confused_pairs, score
+from tlkit.evaluation.metrics import HEADLINE, calibration, confused_pairs, ece_by_chance, score
 
 
 def make_predictions(classes, labels, probabilities, split="val"):
@@ -84,16 +84,40 @@ def test_agrees_with_scikit_learn(count, images, seed):
             assert row["recall_interval"] is None
 
 
-def test_wilson_interval_is_the_published_formula():
-    # Wilson 1927 / Brown, Cai and DasGupta 2001, equation 4, z = 1.959964.
-    n, p, z = 53, 52 / 53, 1.959963984540054
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert accuracy_interval(52, 53) == pytest.approx([center - half, center + half])
-    assert accuracy_interval(0, 0) is None
-    low, high = accuracy_interval(12, 12)
-    assert low < 0.8
-    assert high == pytest.approx(1)
+def test_every_number_comes_with_an_interval_that_holds_it():
+    classes = [f"class {i}" for i in range(7)]
+    scores = score(random_predictions(classes, 80), classes)
+    split = scores["splits"]["val"]
+    for table in (split, *split["per_class"]):
+        for key in [key for key in table if key.endswith("_interval")]:
+            low, high = table[key]
+            assert low <= table[key.removesuffix("_interval")] <= high, key
+            assert high - low > 0.01, key
+    assert scores["macro_f1_interval"] == split["macro_f1_interval"]
+    again = score(random_predictions(classes, 80), classes)
+    assert again == scores, "the bootstrap draws the same each time"
+
+
+def test_areas_under_the_curves_are_scikit_learns():
+    classes = ["cat", "dog", "eel"]
+    table = random_predictions(classes, 50)
+    for row in score(table, classes)["splits"]["val"]["per_class"]:
+        own, p = table["label"] == row["class"], table[f"p_{row['class']}"]
+        assert row["auc"] == sklearn_metrics.roc_auc_score(own, p)
+        assert row["average_precision"] == sklearn_metrics.average_precision_score(own, p)
+
+
+def test_chance_alone_shows_a_calibration_error():
+    random = np.random.default_rng(3)
+    errors, by_chance = [], []
+    for _ in range(60):
+        confidence = random.uniform(0.5, 1, size=40)
+        bins, ece = calibration(confidence, random.random(40) < confidence)
+        errors.append(ece)
+        by_chance.append(ece_by_chance(bins))
+    assert np.mean(by_chance) == pytest.approx(np.mean(errors), abs=0.02)
+    bins, _ = calibration(np.ones(40), np.ones(40, dtype=bool))
+    assert ece_by_chance(bins) == 0
 
 
 def test_headline_is_test_then_val_then_train():
@@ -105,7 +129,7 @@ def test_headline_is_test_then_val_then_train():
         scores = score(pd.concat([parts[s] for s in splits], ignore_index=True), classes)
         assert scores["evaluated"] == expected
         assert list(scores["splits"]) == splits
-        for key in ("accuracy", "accuracy_interval", "ece"):
+        for key in HEADLINE:
             assert scores[key] == scores["splits"][expected][key]
     assert score(parts["train"], classes)["evaluated"] == "train"
 
@@ -120,7 +144,8 @@ def test_absent_and_never_predicted_classes_are_null_and_the_file_has_no_nan():
     assert dog["precision"] is None
     assert dog["recall"] == 0
     assert dog["f1"] == 0
-    assert (eel["images"], eel["precision"], eel["recall"], eel["f1"]) == (0, None, None, None)
+    assert eel["images"] == 0
+    assert {value for key, value in eel.items() if key not in ("class", "images")} == {None}
     assert scores["splits"]["val"]["most_confused"] == [
         {"label": "dog", "predicted": "cat", "images": 2}
     ]

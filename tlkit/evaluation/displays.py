@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
+from tlkit.evaluation.intervals import accuracy_interval
 from tlkit.evaluation.metrics import (
     CALIBRATION_BINS,
-    accuracy_interval,
     calibration,
     confused_pairs,
     headline_split,

@@ -7,22 +7,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from sklearn.metrics import (
+    average_precision_score,
     confusion_matrix,
-    f1_score,
     precision_recall_fscore_support,
+    roc_auc_score,
     top_k_accuracy_score,
 )
 
 from tlkit.errors import DataError
+from tlkit.evaluation import intervals
+from tlkit.evaluation.intervals import accuracy_interval
 
 SPLITS = ("train", "val", "test")
+AREAS = ("auc", "auc_interval", "average_precision", "average_precision_interval")
+# What metrics.json says of the headline split before anything else.
+HEADLINE = (
+    *("accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval"),
+    *("macro_f1", "macro_f1_interval", "ece"),
+)
 
 # Equal-width confidence bins of the reliability diagram and of ECE (Guo et al. 2017, section 4).
 CALIBRATION_BINS = 15
-# A full matrix of more classes is millions of numbers; predictions.csv holds the same facts.
+# A full matrix of more classes is millions of numbers; predictions.csv holds the same facts. Nor is
+# the threshold of each of them swept.
 LARGEST_MATRIX = 500
+# How often chance is simulated for `ece_by_chance`.
+SIMULATIONS = 200
 # How many pairs of classes `most_confused` lists.
 MOST_CONFUSED = 50
 # A float32 softmax can reach 0, whose loss is infinite; the smallest normal float32 bounds it.
@@ -39,8 +50,8 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         A dict without NaN: `classes`, `evaluated` (the headline split: test, else val, else
-        train), the headline's `accuracy`, `accuracy_interval` (95 %) and `ece`, and `splits` with
-        the full scores of each.
+        train), its `HEADLINE` scores, and `splits` with the full scores of each. A key that ends
+        in `_interval` is the 95 % interval of the number beside it.
 
     Raises:
         DataError: there is nothing to score, or a label is not one of the classes.
@@ -65,9 +76,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "classes": list(classes),
         "evaluated": evaluated,
-        "accuracy": headline["accuracy"],
-        "accuracy_interval": headline["accuracy_interval"],
-        "ece": headline["ece"],
+        **{key: headline[key] for key in HEADLINE},
         "splits": splits,
     }
 
@@ -75,14 +84,6 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
 def headline_split(splits: Collection[str]) -> str:
     """The split whose accuracy is the run's: test when there is one, else val, else train."""
     return next(split for split in ("test", "val", "train") if split in splits)
-
-
-def accuracy_interval(correct: int, images: int) -> list[float] | None:
-    """The 95 % Wilson score interval of a share [Wilson 1927]; None without images."""
-    if not images:
-        return None
-    interval = binomtest(correct, images).proportion_ci(confidence_level=0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
 
 
 def calibration(
@@ -114,6 +115,21 @@ def calibration(
     return grouped.reset_index(drop=True), ece
 
 
+def ece_by_chance(bins: pd.DataFrame) -> float:
+    """The calibration error that a perfectly calibrated classifier would show by chance alone.
+
+    Few images per bin make the error of any classifier positive; this is the mean over simulations
+    that draw each bin's right answers at the rate of its confidence.
+
+    Args:
+        bins: as `calibration` returns.
+    """
+    images = bins["images"].to_numpy()
+    confidence = np.clip(bins["confidence"].to_numpy(dtype=float), 0, 1)
+    drawn = np.random.default_rng(0).binomial(images, confidence, (SIMULATIONS, len(images)))
+    return float(np.abs(drawn - images * confidence).sum() / images.sum() / SIMULATIONS)
+
+
 def confused_pairs(counts: np.ndarray, classes: Sequence[str], n: int) -> list[dict[str, Any]]:
     """The `n` most frequent mistakes of a confusion matrix: {label, predicted, images} each."""
     mistakes = counts.copy()
@@ -134,6 +150,7 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     place = {name: index for index, name in enumerate(classes)}
     label = table["label"].map(place).to_numpy(dtype=int)
     predicted = table["predicted"].map(place).to_numpy(dtype=int)
+    confidence = table["confidence"].to_numpy(dtype=float)
     right = label == predicted
     counts = confusion_matrix(label, predicted, labels=range(len(classes)))
     images, correct = len(table), int(right.sum())
@@ -141,33 +158,79 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     precision, recall, f1, support = precision_recall_fscore_support(
         label, predicted, labels=range(len(classes)), zero_division=np.nan
     )
+    answers = counts.sum(axis=0)
+    cells = np.nonzero(counts)
+    drawn_recall, drawn_f1 = intervals.class_scores(
+        *cells, intervals.resample(counts[cells]), len(classes)
+    )
+    curves = _areas(table, label, classes)
     per_class = [
         {
             "class": name,
             "images": int(support[i]),
             "precision": _number(precision[i]),
+            "precision_interval": accuracy_interval(int(counts[i, i]), int(answers[i])),
             "recall": _number(recall[i]) if support[i] else None,
             "recall_interval": accuracy_interval(int(counts[i, i]), int(support[i])),
             "f1": _number(f1[i]),
+            "f1_interval": _percentiles(drawn_f1[:, i]),
+            **curves[i],
         }
         for i, name in enumerate(classes)
     ]
-    _, ece = calibration(table["confidence"].to_numpy(dtype=float), right)
+    bins, ece = calibration(confidence, right)
+    top5 = _top5(table, label, classes)
+    loss = np.minimum(table["loss"].to_numpy(dtype=float), LARGEST_LOSS)
+    seen = (support > 0) | (answers > 0)
     return {
         "images": images,
         "correct": correct,
         "accuracy": correct / images,
         "accuracy_interval": accuracy_interval(correct, images),
-        "top5": _top5(table, label, classes),
-        "loss": float(np.minimum(table["loss"].to_numpy(dtype=float), LARGEST_LOSS).mean()),
+        "top5": top5,
+        "top5_interval": None if top5 is None else intervals.share_interval(top5, images),
+        "loss": float(loss.mean()),
+        "loss_interval": intervals.mean_interval(loss),
         # Over the classes that this split holds; scikit-learn's own function warns of the others.
         "balanced_accuracy": float(np.mean(recall[support > 0])),
-        "macro_f1": float(f1_score(label, predicted, average="macro", zero_division=0)),
+        "balanced_accuracy_interval": intervals.percentiles(intervals.macro(drawn_recall)),
+        "macro_f1": float(np.nan_to_num(f1[seen]).mean()),
+        "macro_f1_interval": intervals.percentiles(intervals.macro(drawn_f1)),
         "ece": ece,
+        "ece_by_chance": ece_by_chance(bins),
         "per_class": per_class,
         "confusion_matrix": counts.tolist() if len(classes) <= LARGEST_MATRIX else None,
         "most_confused": confused_pairs(counts, classes, MOST_CONFUSED),
     }
+
+
+def _areas(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Each class against the rest: the areas under its ROC and its precision-recall curve.
+
+    The interval of an average precision is that of a share of the class's images [Boyd, Eng & Page
+    2013, section 4.1], in Wilson's form.
+    """
+    rows: list[dict[str, Any]] = []
+    for i, name in enumerate(classes):
+        own = label == i
+        positives, negatives = int(own.sum()), int((~own).sum())
+        if not positives or not negatives or len(classes) > LARGEST_MATRIX:
+            rows.append(dict.fromkeys(AREAS))
+            continue
+        probability = table[f"p_{name}"].to_numpy(dtype=float)
+        auc = float(roc_auc_score(own, probability))
+        precision = float(average_precision_score(own, probability))
+        bounds = (
+            intervals.auc_interval(auc, positives, negatives),
+            intervals.share_interval(precision, positives),
+        )
+        rows.append(dict(zip(AREAS, (auc, bounds[0], precision, bounds[1]), strict=True)))
+    return rows
+
+
+def _percentiles(samples: np.ndarray) -> list[float] | None:
+    known = samples[~np.isnan(samples)]
+    return intervals.percentiles(known) if len(known) else None
 
 
 def _top5(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> float | None:
