@@ -11,7 +11,13 @@ import pytest
 import tiny_net
 
 import tlkit
-from tlkit.backbones._keras_file import cached_application, read_keras_file
+from tlkit.backbones import _keras_file
+from tlkit.backbones._keras_file import (
+    assign_application,
+    cached_application,
+    fetch_application,
+    read_keras_file,
+)
 from tlkit.backbones._registry import BACKBONES, get_backbone
 from tlkit.backbones._weights import find_weights, load_weights
 from tlkit.errors import WeightsError
@@ -199,9 +205,21 @@ def test_applications_give_their_own_output(name, include_top, monkeypatch, tmp_
     )
 
 
-def test_applications_whose_download_fails(monkeypatch):
-    from tlkit.backbones._keras_file import assign_application
+def test_a_top_that_is_not_here_needs_the_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLKIT_OFFLINE", "1")
+    path = tmp_path / "keras" / "models" / PUBLISHED["MobileNetV2"]
+    path.parent.mkdir(parents=True)
+    path.touch()
+    row = get_backbone("mobilenet_v2.keras")
+    without_download(monkeypatch, row.name, fail=Exception("reached Keras"))
+    assert "reached Keras" in refusal(fetch_application, row)
+    message = refusal(fetch_application, row, include_top=True)
+    assert "TLKIT_OFFLINE is set" in message
+    assert "--weights none" in message
 
+
+def test_applications_whose_download_fails(monkeypatch):
+    monkeypatch.setattr(_keras_file, "check_reachable", lambda *_: None)
     row = get_backbone("mobilenet_v2.keras")
     without_download(monkeypatch, row.name, fail=Exception("URL fetch failure on x:\nmore"))
     message = refusal(assign_application, tlkit.build_backbone("tiny"), row)

@@ -29,10 +29,6 @@ READ_TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 4  # in a row that bring nothing
 
 
-class UnreachableError(Exception):
-    """No way to the server: the message says why."""
-
-
 def offline() -> str | None:
     """The environment variable that forbids the network, if one does."""
     for name in ("TLKIT_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -41,36 +37,50 @@ def offline() -> str | None:
     return None
 
 
-def check_reachable(url: str) -> None:
+def check_reachable(url: str, what: str) -> None:
     """Return when the host of `url` (or the proxy that leads there) accepts a connection.
 
     A machine without a network may take minutes to find that out by itself: looking up a name has
     no time limit, so it happens in a thread that is left behind.
 
+    Args:
+        url: that is wanted.
+        what: the backbone whose weights are wanted.
+
     Raises:
-        UnreachableError: after PATIENCE seconds at the latest.
+        WeightsError: no way, after PATIENCE seconds at the latest, or forbidden; it names the three
+            ways out.
     """
-    if variable := offline():
-        raise UnreachableError(f"{variable} is set")
+    variable = offline()
+    problem = f"{variable} is set" if variable else _connect(url)
+    if problem:
+        raise WeightsError(
+            f"No network ({problem}), and the ImageNet weights of {what} are not on this machine:"
+            " give a file with --weights FILE, start from random ones with --weights none, or take"
+            " a backbone whose weights are installed, such as --backbone efficientnet_lite0."
+        )
+
+
+def _connect(url: str) -> str | None:
+    """Why the host of `url` cannot be reached; None when it can."""
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
         parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
     address = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    problem = [f"{address[0]} does not answer"]
+    problem: list[str | None] = [f"{address[0]} does not answer"]
 
     def connect() -> None:
         try:
             socket.create_connection(address, timeout=PATIENCE).close()
-            problem.clear()
+            problem[0] = None
         except OSError as error:
-            problem[:] = [f"{address[0]}: {error.strerror or error}"]
+            problem[0] = f"{address[0]}: {error.strerror or error}"
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    if problem:
-        raise UnreachableError(problem[0])
+    return problem[0]
 
 
 def download(

@@ -39,23 +39,23 @@ def remove(path: Path) -> None:
     blob.unlink(missing_ok=True)
 
 
-def fetch(repo: str, file: str, sha256: str | None = None) -> Path:
+def fetch(repo: str, file: str, what: str, sha256: str | None = None) -> Path:
     """Download a file of a repository's main branch into the hub's cache.
 
     Args:
         repo: "owner/name".
         file: name in the repository.
+        what: the backbone, for messages.
         sha256: that tlkit knows; else the one that the hub states is checked.
 
     Raises:
-        UnreachableError: no network, or forbidden.
-        WeightsError: see `_download.download`; or the hub has another file than tlkit knows.
+        WeightsError: no network, see `_download.download`, or another file than tlkit knows.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.utils._headers import build_hf_headers
 
     endpoint, cache = _endpoint(), _cache()
-    check_reachable(endpoint)
+    check_reachable(endpoint, what)
     url = hf_hub_url(repo, file, endpoint=endpoint)
     try:
         metadata = get_hf_file_metadata(url, timeout=METADATA_TIMEOUT)
@@ -76,7 +76,7 @@ def fetch(repo: str, file: str, sha256: str | None = None) -> Path:
         url,
         cache / folder / "blobs" / etag,
         digests,
-        what=repo,
+        what=what,
         size=metadata.size,
         headers=build_hf_headers(),
         lock=cache / ".locks" / folder / f"{etag}.lock",

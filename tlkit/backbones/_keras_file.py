@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.backbones._download import check_reachable, failure
 from tlkit.backbones._registry import Backbone
 from tlkit.errors import WeightsError
 
 if TYPE_CHECKING:
     import h5py
     import keras
+
+KERAS_SERVER = "https://storage.googleapis.com"  # where keras.applications keeps its files
 
 Arrays = dict[str, list[np.ndarray]]
 
@@ -101,12 +104,12 @@ def assign_keras_file(
 # --- keras.applications: Keras downloads, checks and caches ---
 
 
-def cached_application(row: Backbone) -> Path | None:
-    """The file without top that Keras keeps of a keras.applications network, if it is here."""
+def cached_application(row: Backbone, include_top: bool = False) -> Path | None:
+    """The file that Keras keeps of a keras.applications network, if it is here."""
     model = re.escape(re.sub(r"\W|_", "", row.arguments["model"].lower()))
     for path in sorted(_keras_folder().glob("*.h5")):
         stem = re.sub(r"\W|_", "", path.name.lower())
-        if re.match(rf"(weights)?{model}(?!v\d)", stem) and "notop" in stem:
+        if re.match(rf"(weights)?{model}(?!v\d)", stem) and ("notop" in stem) != include_top:
             return path
     return None
 
@@ -115,19 +118,17 @@ def fetch_application(row: Backbone, include_top: bool = False) -> keras.Model:
     """The network as keras.applications builds it, with its weights; Keras downloads what it needs.
 
     Raises:
-        WeightsError: the download fails or its checksum is wrong.
+        WeightsError: no network, the download fails, or its checksum is wrong.
     """
+    if cached_application(row, include_top) is None:
+        check_reachable(KERAS_SERVER, row.name)
     import keras
 
     try:
         network = getattr(keras.applications, row.arguments["model"])
         return network(include_top=include_top, weights="imagenet")
     except Exception as error:  # Keras wraps whatever urllib raises in a plain Exception
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise WeightsError(
-            f"Keras cannot fetch the ImageNet weights of {row.name}: {reason}. Try again, give a"
-            " file with --weights FILE, or start from random weights with --weights none."
-        ) from error
+        raise WeightsError(failure(f"the weights of {row.name} through Keras", error)) from error
 
 
 def assign_application(

