@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+FILE = "acme/tiny/model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
