@@ -9,7 +9,8 @@
 | 5     | 256 @ 3x3 in 2 groups, pool 3/2    | 256 @ 3x3, pool 3/2      | 256 @ 1x1, pool 2       |
 | 6, 7  | 4096, 4096                         | 4096, 4096               | 1024, 1024              |
 
-The groups are the paper's two towers (figure 2), one a GPU; layer 3 and the dense layers see both.
+The two groups are the paper's towers (figure 2), one a GPU: they meet in layer 3 and the dense
+layers. Each is a convolution of its own here, since Keras trains grouped ones slowly on a CPU.
 `alexnet` is the one-tower version (Krizhevsky 2014, arXiv:1404.5997) that torchvision trained; it
 takes 227 px as well as 224.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras import layers
+from keras import layers, ops
 
 from tlkit.backbones._blocks import batch_norm, conv, flatten_chw, local_response_norm, logits
 
@@ -41,12 +42,12 @@ def alexnet_2012(x: Any) -> Any:
     x = conv_relu(x, 96, 11, 4, padding=0, name="stage1_conv")
     x = local_response_norm(x)
     x = layers.MaxPooling2D(3, 2, name="stage1_pool")(x)
-    x = conv_relu(x, 256, 5, groups=2, name="stage2_conv")
+    x = towers(x, 256, 5, name="stage2_conv")
     x = local_response_norm(x)
     x = layers.MaxPooling2D(3, 2, name="stage2_pool")(x)
     x = conv_relu(x, 384, 3, name="stage3_conv")
-    x = conv_relu(x, 384, 3, groups=2, name="stage4_conv")
-    x = conv_relu(x, 256, 3, groups=2, name="stage5_conv")
+    x = towers(x, 384, 3, name="stage4_conv")
+    x = towers(x, 256, 3, name="stage5_conv")
     return layers.MaxPooling2D(3, 2, name="stage5_pool")(x)
 
 
@@ -67,6 +68,15 @@ def alexnet_cifar(x: Any) -> Any:
 def conv_relu(x: Any, filters: int, kernel: int, stride: int = 1, **options: Any) -> Any:
     """A convolution with bias and ReLU; its options are those of `_blocks.conv`."""
     return conv(x, filters, kernel, stride, use_bias=True, activation="relu", **options)
+
+
+def towers(x: Any, filters: int, kernel: int, *, name: str) -> Any:
+    """A convolution in two groups: each half of the maps sees one half of the input."""
+    halves = [
+        conv_relu(half, filters // 2, kernel, name=f"{name}{i}")
+        for i, half in enumerate(ops.split(x, 2, axis=-1), start=1)
+    ]
+    return layers.Concatenate(name=name)(halves)
 
 
 def fully_connected(

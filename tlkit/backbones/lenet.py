@@ -24,12 +24,10 @@ from keras import layers, ops
 from tlkit.backbones._blocks import conv, logits
 
 CONNECTIONS = (  # table I: the maps of S2 that each of the 16 maps of C3 sees, by their number
-    ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
-    (
-        *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
-        *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
-    ),
-    ((0, 1, 2, 3, 4, 5),),
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
+    (0, 1, 2, 3, 4, 5),
 )
 # What the output units wait for at F6: pictures of 7x12, in the manner of figure 3; # is +1, . -1.
 BITMAPS = """
@@ -72,15 +70,13 @@ def subsample(x: Any, *, name: str) -> Any:
 def partly_connected(x: Any, *, name: str) -> Any:
     """C3: 16 maps, each of which sees only the maps of S2 that table I names.
 
-    Maps that see equally many are one grouped convolution on a copy of what they see: the missing
-    connections have no weights at all.
+    Each is a convolution of its own on what it sees: a missing connection has no weight at all.
     """
-    parts = []
-    for groups in CONNECTIONS:
-        seen = ops.take(x, np.array(groups).ravel(), axis=-1)
-        sees = f"{name}{len(groups[0])}"  # of 3, 4 and 6 maps
-        parts.append(layers.Conv2D(len(groups), 5, groups=len(groups), name=sees)(seen))
-    return layers.Concatenate(name=name)(parts)
+    maps = []
+    for i, sees in enumerate(CONNECTIONS):
+        seen = ops.take(x, np.array(sees), axis=-1)
+        maps.append(layers.Conv2D(1, 5, name=f"{name}{i}")(seen))
+    return layers.Concatenate(name=name)(maps)
 
 
 def f6_rbf(x: Any, classes: int | None) -> Any:
