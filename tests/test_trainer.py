@@ -1,0 +1,111 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tlkit
+from tests.conftest import TINY
+from tlkit import trainer
+from tlkit.errors import DataError, TrainingError
+from tlkit.recipe import load_recipe
+
+
+def test_phases_in_order() -> None:
+    train = load_recipe(epochs=3, unfreeze="2", lr=1e-4).resolve(224).train
+    assert [(p.name, p.epochs, p.unfreeze) for p in trainer.plan(train, pretrained=True)] == [
+        ("head", 20, None),
+        ("fine-tune", 3, "2"),
+    ]
+    train = load_recipe(weights="none", epochs=2).resolve(224).train
+    assert [p.name for p in trainer.plan(train, pretrained=False)] == ["scratch"]
+
+
+def test_class_weights(tmp_path: Path) -> None:
+    labels = np.array([0, 0, 0, 1])
+    assert trainer.class_weights("none", ("a", "b"), labels) is None
+    assert trainer.class_weights("auto", ("a", "b"), labels) == {0: 4 / 6, 1: 2.0}
+    file = tmp_path / "w.csv"
+    file.write_text("class,weight\nb,2\na,1\n")
+    assert trainer.class_weights(str(file), ("a", "b"), labels) == {0: 1.0, 1: 2.0}
+    file.write_text("class,weight\nb,2\n")
+    with pytest.raises(DataError, match="'a'"):
+        trainer.class_weights(str(file), ("a", "b"), labels)
+    file.write_text("name\nb\n")
+    with pytest.raises(DataError, match="class,weight"):
+        trainer.class_weights(str(file), ("a", "b"), labels)
+
+
+def test_early_stopping_keeps_the_best_epoch(pictures: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "head_lr": 3.0, "freeze_epochs": 12, "optimizer": "sgd"}
+    run = tlkit.finetune(pictures, output=tmp_path, patience=1, **settings)
+    history = run.history
+    assert len(history) < 12, "a rate this high does not get better for twelve epochs"
+    val = run.predictions.query("split == 'val'")
+    assert val["loss"].mean() == pytest.approx(history["val_loss"].min(), abs=1e-3)
+
+
+def test_a_loss_that_is_not_a_number_names_the_rate(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="--lr"):
+        tlkit.finetune(
+            pictures, output=tmp_path, backbone="resnet18", weights="none", img_size=32,
+            epochs=1, lr=1e30, optimizer="sgd", batch_size=4,
+        )  # fmt: skip
+
+
+def test_ctrl_c_ends_the_epoch_and_still_reports(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tlkit")
+
+    def interrupt() -> None:
+        while not any(" 1/100000 " in record.getMessage() for record in caplog.records):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt, daemon=True)
+    watcher.start()
+    settings = {**TINY, "freeze_epochs": 100_000, "patience": 100_000}
+    run = tlkit.finetune(pictures, output=tmp_path, epochs=50, **settings)
+    watcher.join()
+    assert 1 <= len(run.history) < 1000
+    assert set(run.history["phase"]) == {"head"}, "what is left is skipped"
+    assert run.report.is_file()
+    assert run.model_file.is_file()
+
+
+def test_ctrl_c_works_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with trainer.stop_on_ctrl_c():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import tlkit
+run = tlkit.finetune(sys.argv[1], output=sys.argv[2], img_size=64, freeze_epochs=3, epochs=1,
+                     batch_size=8, head_lr=0.01)
+assert run.metrics["device"] == "2 cpus", run.metrics["device"]
+assert run.metrics["accuracy"] > 0.9, run.metrics["accuracy"]
+assert run.history["phase"].tolist() == ["head"] * 3 + ["fine-tune"]
+"""
+
+
+@pytest.mark.slow
+def test_several_devices_share_the_run(pictures: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, str(pictures), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
