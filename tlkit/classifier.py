@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Classifier:
         resize: crop, pad or stretch.
         weights: where the backbone's weights came from; None when it starts from random ones.
         steps: what was done so far, for the report.
+        temperature: what the logits are divided by before the softmax; 1 before calibration.
     """
 
     model: keras.Model
@@ -62,6 +63,7 @@ class Classifier:
     weights: WeightsFile | None = None
     head: HeadConfig | None = None
     steps: tuple[Step, ...] = ()
+    temperature: float = 1.0
 
     def prefix(self, boundary: str) -> keras.Model:
         """From the image to the output of the layer `boundary`."""
@@ -94,6 +96,20 @@ class Classifier:
             self.steps,
         )
 
+    def with_temperature(self, temperature: float) -> Classifier:
+        """The same network with its logits divided by `temperature` before the softmax.
+
+        A layer of its own (`head_temperature`) does it, whatever the network ends with: the model
+        is calibrated wherever it goes, and its weights stay as they were trained.
+        """
+        if temperature == 1:
+            return self
+        logits = self.model.get_layer("head_probabilities").input
+        scaled = keras.layers.Rescaling(1 / temperature, dtype="float32", name="head_temperature")
+        softmax = keras.layers.Activation("softmax", dtype="float32", name="head_probabilities")
+        model = keras.Model(self.model.input, softmax(scaled(logits)), name=self.model.name)
+        return replace(self, model=model, temperature=temperature)
+
     def save(self, path: Path) -> None:
         """Write a .keras file that loads with nothing but Keras; the class names travel as
         tlkit.json in it."""
@@ -105,6 +121,7 @@ class Classifier:
             "img_size": self.size,
             "resize": self.resize,
             "crop": self.row.preprocess.crop,
+            "temperature": self.temperature,
             "input": "float32 (batch, img_size, img_size, 3), RGB 0-255",
             "output": "float32 (batch, classes), probabilities in the order of `classes`",
         }
@@ -208,7 +225,12 @@ def load_classifier(path: Path) -> Classifier:
         ) from None
     row = get_backbone(metadata["backbone"])
     return Classifier(
-        model, row, tuple(metadata["classes"]), metadata["img_size"], metadata["resize"]
+        model,
+        row,
+        tuple(metadata["classes"]),
+        metadata["img_size"],
+        metadata["resize"],
+        temperature=metadata.get("temperature", 1.0),
     )
 
 

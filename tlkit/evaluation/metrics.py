@@ -161,7 +161,7 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     answers = counts.sum(axis=0)
     cells = np.nonzero(counts)
     drawn_recall, drawn_f1 = intervals.class_scores(
-        *cells, intervals.resample(counts[cells]), len(classes)
+        cells[0], cells[1], intervals.resample(counts[cells]), len(classes)
     )
     curves = _areas(table, label, classes)
     per_class = [

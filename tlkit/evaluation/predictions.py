@@ -14,6 +14,7 @@ from tlkit.data.images import read_image
 from tlkit.data.loader import Datasets, ImageBatches, original_data_error
 from tlkit.data.transforms import decode_size, resize
 from tlkit.errors import DataError
+from tlkit.evaluation.predictions_table import predictions_table
 from tlkit.features import FrozenFeatures
 from tlkit.progress import track
 
@@ -128,42 +129,3 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             f"No files in {', '.join(map(str, paths))}; name images, or folders with images."
         )
     return files
-
-
-def predictions_table(
-    samples: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]
-) -> pd.DataFrame:
-    """Join images with their probabilities.
-
-    Args:
-        samples: columns path, split, label.
-        probabilities: float32, (images, classes).
-        classes: in the order of the probabilities' columns.
-
-    Returns:
-        The table of predictions.csv, with the index of `samples`; loss is -ln of the label's
-        probability.
-    """
-    index = {name: i for i, name in enumerate(classes)}
-    truth = samples["label"].map(index).to_numpy()
-    winner = probabilities.argmax(axis=1)
-    rows = np.arange(len(samples))
-    # The smallest float32 keeps the loss of a probability that underflowed to zero finite.
-    loss = -np.log(
-        np.maximum(probabilities[rows, truth].astype(np.float64), np.finfo(np.float32).tiny)
-    )
-    table = pd.DataFrame(
-        {
-            "path": samples["path"],
-            "split": samples["split"],
-            "label": samples["label"],
-            "predicted": np.asarray(classes, dtype=object)[winner],
-            "confidence": probabilities[rows, winner],
-            "loss": loss,
-        },
-        index=samples.index,
-    )
-    columns = pd.DataFrame(
-        probabilities, columns=[f"p_{name}" for name in classes], index=samples.index
-    )
-    return pd.concat([table, columns], axis=1)
