@@ -130,6 +130,12 @@ def test_float_tiff_by_the_range_it_uses(top: float) -> None:
     np.testing.assert_allclose(image[:, :, 2], values / top * 255, atol=0.51)
 
 
+def test_float_tiff_of_wild_values() -> None:
+    odd = np.array([0x7FA00000, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 1, 0xFF7FFFFF], np.uint32)
+    image = read_image(encode(Image.fromarray(odd.view(np.float32).reshape(2, 3)), "TIFF"))
+    assert image[:, :, 0].tolist() == [[128, 128, 128], [255, 128, 0]]
+
+
 def test_float_tiff_of_any_other_range_spans_its_values() -> None:
     values = np.linspace(-20, 400, 64 * 48, dtype=np.float32).reshape(48, 64)
     image = read_image(encode(Image.fromarray(values), "TIFF"))
@@ -148,6 +154,14 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     assert upright.shape == ((64, 48, 3) if orientation >= 5 else (48, 64, 3))
     assert far(read_image(data), upright) < 2
     assert check_image(data)[:2] == upright.shape[1::-1]
+
+
+def test_a_nearly_square_picture_is_turned_as_well() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(quadrants(62, 60), "JPEG", exif=exif)
+    assert check_image(data) == (60, 62, "JPEG")
+    assert read_image(data).shape == (62, 60, 3)
 
 
 def test_broken_exif_does_not_cost_the_picture() -> None:

@@ -116,10 +116,9 @@ def check_image(data: bytes) -> ImageInfo:
         _check_size(jpeg.width, jpeg.height)
         # An end-of-image marker behind the frame header is not the one of an embedded preview.
         whole = data.rfind(b"\xff\xd9", jpeg.offset) >= 0
-        if whole and _decode_jpeg(data, cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None:
-            turned = jpeg.has_exif and _orientation(_open(data, decode=False)) >= 5
-            width, height = (jpeg.width, jpeg.height)[:: -1 if turned else 1]
-            return ImageInfo(width, height, "JPEG")
+        small = _decode_jpeg(data, cv2.IMREAD_REDUCED_GRAYSCALE_8) if whole else None
+        if small is not None:
+            return ImageInfo(*_upright_size(data, jpeg, small), "JPEG")
     if _png_is_whole(data):
         image = _open(data, decode=False)
         return ImageInfo(*image.size, "PNG")
@@ -234,6 +233,15 @@ def _reduction(jpeg: _Jpeg, at_least: int | None) -> int:
     return next((n for n in (8, 4, 2) if -(-short // n) >= at_least), 1)
 
 
+def _upright_size(data: bytes, jpeg: _Jpeg, eighth: NDArray[np.uint8]) -> tuple[int, int]:
+    """Width and height after the EXIF orientation, which a decode at an eighth mostly shows."""
+    height, width = -(-jpeg.height // 8), -(-jpeg.width // 8)
+    turned = eighth.shape[:2] != (height, width)
+    if height == width and jpeg.has_exif:
+        turned = _orientation(_open(data, decode=False)) >= 5
+    return (jpeg.height, jpeg.width) if turned else (jpeg.width, jpeg.height)
+
+
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise DataError("zero size")
@@ -308,13 +316,13 @@ def _eight_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     """
     if values.dtype.itemsize == 2:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.where(np.isfinite(values), values, 0).astype(np.float64)
     low, high = float(finite.min()), float(finite.max())
     steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
     top = next((step for step in steps if low >= 0 and high <= step), None)
     if top is None:
         finite, top = finite - low, (high - low) or 1.0
-    return np.rint(finite * (255.0 / top)).astype(np.uint8)
+    return np.rint(finite / top * 255).astype(np.uint8)
 
 
 def _silence_pillow() -> None:
