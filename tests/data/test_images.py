@@ -274,7 +274,7 @@ def test_paths_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jpg: not an image"):
         read_image(tmp_path / "a.jpg")
     with pytest.raises(DataError, match=r"b\.jpg: no such file"):
-        read_image(tmp_path / "b.jpg")
+        read_image(str(tmp_path / "b.jpg"))
 
 
 def test_what_passes_the_check_can_be_read() -> None:

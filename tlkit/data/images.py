@@ -69,7 +69,7 @@ class _Jpeg(NamedTuple):
         return self.components in (1, 3) and self.precision == 8
 
 
-def read_image(source: Path | bytes, at_least: int | None = None) -> NDArray[np.uint8]:
+def read_image(source: Path | str | bytes, at_least: int | None = None) -> NDArray[np.uint8]:
     """The picture as a person sees it.
 
     Args:
@@ -84,9 +84,9 @@ def read_image(source: Path | bytes, at_least: int | None = None) -> NDArray[np.
         DataError: the file cannot be read, is no picture or a damaged one; the message is the
             reason (as in `check_image`), after the path where `source` is one.
     """
-    if isinstance(source, Path):
+    if not isinstance(source, bytes):
         try:
-            return read_image(source.read_bytes(), at_least)
+            return read_image(Path(source).read_bytes(), at_least)
         except OSError as error:
             raise DataError(f"{source}: {(error.strerror or str(error)).lower()}") from None
         except DataError as error:
@@ -131,7 +131,7 @@ def looks_like_image(head: bytes) -> bool:
     return _claims(head) is not None
 
 
-def thumbnail(path: Path, side: int, quality: int = 80) -> bytes:
+def thumbnail(path: Path | str, side: int, quality: int = 80) -> bytes:
     """A small JPEG of the picture, upright, its long side at most `side` pixels.
 
     Raises:
