@@ -23,6 +23,27 @@ def test_without_weights_everything_trains_from_scratch() -> None:
     assert (train.freeze_epochs, train.epochs, train.head_lr) == (0, 1, None)
 
 
+@pytest.mark.parametrize(
+    ("settings", "views"),
+    [
+        ({}, None),
+        ({"augment": "light"}, 4),
+        ({"augment": "light", "freeze_epochs": 2}, 2),
+        ({"augment": "light", "freeze_epochs": 2, "epochs": 3}, 3),
+        ({"augment": "light", "views": 7}, 7),
+        ({"augment": "light", "weights": "none"}, None),
+    ],
+)
+def test_views(settings: dict[str, object], views: int | None) -> None:
+    assert load_recipe(**settings).resolve(224).train.views == views
+
+
+@pytest.mark.parametrize("settings", [{}, {"augment": "light", "weights": "none"}])
+def test_views_without_effect_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match="views = 3 has no effect"):
+        load_recipe(views=3, **settings).resolve(224)
+
+
 def test_flags_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
     file.write_text('backbone = "vgg11"\n[train]\nbatch_size = 8\n')

@@ -147,6 +147,13 @@ def finetune(
         int | None,
         typer.Option(help="Epochs without improvement before a phase ends. [default: 5]"),
     ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(help="Augmented views of each image, taking turns over the epochs."),
+    ] = None,
+    cache_size: Annotated[
+        float | None, typer.Option(help="GiB of features kept for later runs. [default: 4]")
+    ] = None,
     min_accuracy: Annotated[
         float | None, typer.Option(help="Exit with code 1 below this accuracy.")
     ] = None,
@@ -180,26 +187,39 @@ def evaluate(
 ) -> None:
     """Score a run's model on other images; writes predictions, metrics and a report into the
     run."""
-    from tlkit import pipeline
+    from tlkit import inference, pipeline
 
-    print(pipeline.summary(pipeline.evaluate(run, data)))
+    print(pipeline.summary(inference.evaluate(run, data)))
 
 
 @app.command()
 def predict(
     run: RunFolder,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Files or folders.")],
-    csv: Annotated[
-        Path | None, typer.Option(help="Write every class probability to this file.")
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or quoted globs.")
+    ],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="table, csv or jsonl. [default: what --output ends with, else table]"
+        ),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the answers to this file instead of the terminal.")
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show the K most probable classes. [default: all of them]"),
+    ] = None,
+    reject_below: Annotated[
+        float, typer.Option(min=0, max=1, help='Say "don\'t know" below this confidence.')
+    ] = 0.0,
 ) -> None:
-    """Classify images with a run's model."""
-    from tlkit import pipeline
+    """Classify images with a run's model; writes each answer as it comes."""
+    from tlkit import inference
 
-    table = pipeline.predict(run, images)
-    if csv is not None:
-        table.to_csv(csv, index=False)
-    print(table[["path", "predicted", "confidence", "error"]].to_string(index=False, na_rep=""))
+    counts = inference.predict_to(run, images, output, form, top_k=top_k, reject_below=reject_below)
+    print(f"{counts}{f', in {output}' if output else ''}", file=sys.stderr)
 
 
 @app.command()

@@ -19,7 +19,7 @@ import pandas as pd
 
 import tlkit
 from tlkit.backbones._registry import get_backbone
-from tlkit.errors import DataError, RecipeError
+from tlkit.errors import RecipeError
 from tlkit.recipe import Recipe, load_recipe
 from tlkit.runs import Run, write_atomically
 
@@ -93,10 +93,13 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
         from tlkit import device
 
         device.import_keras()
-        from tlkit import evaluation, report, trainer
+        from tlkit import report, trainer
         from tlkit.classifier import build_classifier
         from tlkit.data.loader import make_datasets
+        from tlkit.evaluation.metrics import score
         from tlkit.evaluation.predictions import predict
+        from tlkit.evaluation.temperature import fit_temperature
+        from tlkit.feature_cache import FeatureCache
         from tlkit.features import FrozenFeatures
 
         on = device.prepare(recipe.device, recipe.seed)
@@ -112,7 +115,9 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
     for step in classifier.steps:
         log.info("%d  %s: %s", step.step, step.title, step.detail)
     datasets = make_datasets(split, recipe, row)
-    features = FrozenFeatures(classifier, datasets)
+    cache = FeatureCache(limit=int(recipe.cache_size * 2**30))
+    views = recipe.train.views or 1
+    features = FrozenFeatures(classifier, datasets, cache, views, on.kind == "cpu")
     trainer.check(recipe.train, classifier, datasets)
 
     run.write_text(run.recipe_file, recipe.to_toml())
@@ -124,7 +129,10 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):
         predictions = predict(features, datasets)
-        metrics = evaluation.metrics.score(predictions, folder.classes)
+        calibration = fit_temperature(predictions, folder.classes)
+        predictions = calibration.apply(predictions, folder.classes)
+        classifier = classifier.with_temperature(calibration.temperature)
+        metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}
     run.write_table("predictions", predictions)
     with clock("save"):
         write_atomically(run.model_file, classifier.save)
@@ -237,76 +245,6 @@ def run_log(run: Run) -> Iterator[None]:
             memory.flush()
             file.close()
         memory.close()
-
-
-def evaluate(run: Run | Path, data: str | Path) -> Run:
-    """Score a finished run's model on other images of the same classes.
-
-    Args:
-        run: a finished run.
-        data: a folder or a manifest, as for `finetune`; every image in it counts, whatever its
-        split.
-
-    Returns:
-        evaluations/<name of the folder> inside the run: predictions.csv, metrics.json, report.html.
-
-    Raises:
-        DataError: the folder has a class that the model does not know.
-    """
-    from tlkit import device, evaluation, report
-    from tlkit.data.folder import ImageFolder
-
-    device.import_keras()
-    from tlkit.classifier import load_classifier
-    from tlkit.data.loader import ImageBatches
-    from tlkit.evaluation.predictions import predict_images
-
-    source = run if isinstance(run, Run) else Run.open(run)
-    folder = ImageFolder(data, min_classes=1)
-    classifier = load_classifier(source.model_file)
-    unknown = sorted(set(folder.classes) - set(classifier.classes))
-    if unknown:
-        raise DataError(
-            f"{data} has the class {unknown[0]!r}, which the model does not know; it knows "
-            f"{', '.join(classifier.classes)}."
-        )
-    images = ImageBatches.for_evaluation(
-        folder.samples.assign(split="test"), folder.root, classifier
-    )
-    predictions = predict_images(classifier, images)
-    name = Path(data).resolve().stem or "images"
-    target = Run.create(source.folder / "evaluations", name, exist_ok=True)
-    target.write_table("predictions", predictions)
-    target.write_table("skipped", folder.skipped)
-    metrics = evaluation.metrics.score(predictions, classifier.classes)
-    metrics |= {
-        "model": source.metrics["model"],
-        "data": {"root": str(folder.root), "images": len(predictions)},
-    }
-    target.write_metrics(metrics)
-    report.render_run(target)
-    return target
-
-
-def predict(run: Run | Path, images: list[Path]) -> pd.DataFrame:
-    """Classify images with a run's model.
-
-    Args:
-        run: a finished run.
-        images: files, or folders that are searched for images.
-
-    Returns:
-        One row per file: path, predicted, confidence, error, p_<class>...; a file that cannot be
-        read has an error and no prediction.
-    """
-    from tlkit import device
-
-    device.import_keras()
-    from tlkit.classifier import load_classifier
-    from tlkit.evaluation.predictions import predict_files
-
-    source = run if isinstance(run, Run) else Run.open(run)
-    return predict_files(load_classifier(source.model_file), images)
 
 
 def summary(run: Run) -> str:

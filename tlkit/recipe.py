@@ -76,6 +76,8 @@ class TrainConfig(_Config):
     """Rate of fine-tuning, or of training from scratch."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation loss before a phase ends."""
+    views: int | None = Field(None, ge=1)
+    """Augmented views of each training image that are computed and take turns over the epochs."""
     class_weights: str = "none"
     """"none", "auto" (inverse frequency), or a CSV file with the columns class,weight."""
     min_accuracy: float | None = Field(None, ge=0, le=1)
@@ -92,6 +94,8 @@ class Recipe(_Config):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: int | None = Field(None, ge=1, le=256)
     """Threads that decode images; the number of processors when absent."""
+    cache_size: float = Field(4.0, ge=0)
+    """GiB of features that are kept on disk for later runs; 0 keeps none after the run."""
     data: DataConfig = DataConfig()
     head: HeadConfig = HeadConfig()
     train: TrainConfig = TrainConfig()
@@ -128,6 +132,7 @@ class Recipe(_Config):
         else:
             _refuse_given(recipe.head, ("hidden",), f"with head.kind = {recipe.head.kind!r}")
         _resolve_phases(recipe.train, recipe.pretrained)
+        _resolve_views(recipe)
         return recipe
 
 
@@ -168,6 +173,20 @@ def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
             )
     if not train.freeze_epochs and not train.epochs:
         raise RecipeError("Nothing to train: train.freeze_epochs and train.epochs are both 0.")
+
+
+DEFAULT_VIEWS = 4
+
+
+def _resolve_views(recipe: Recipe) -> None:
+    train = recipe.train
+    if recipe.data.augment == "none":
+        _refuse_given(train, ("views",), "with data.augment = 'none'")
+    elif not recipe.pretrained:
+        _refuse_given(train, ("views",), "with weights = 'none': each epoch has its own views")
+    else:
+        epochs = max(train.freeze_epochs or 0, train.epochs or 0)
+        train.views = min(train.views or DEFAULT_VIEWS, epochs)
 
 
 def _refuse_given(

@@ -162,11 +162,14 @@ class ImageBatches(keras.utils.PyDataset):
         """Go on to the next epoch: Keras calls this."""
         self.epoch += 1
 
-    def iter_images(self, view: int = 0) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def iter_images(
+        self, view: int = 0, rows: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """All pictures in the order of `samples`, decoded ahead of the consumer.
 
         Args:
             view: which view of an augmented picture; that of epoch `view`.
+            rows: only these rows of `samples`, in this order.
 
         Yields:
             The number of the batch's first picture, and uint8 (pictures, size, size, 3).
@@ -174,8 +177,9 @@ class ImageBatches(keras.utils.PyDataset):
         Raises:
             DataError: a picture cannot be read any more; the message names it.
         """
-        paths = (self.root / path for path in self.paths)
-        views = (self._view(row, view) for row in range(len(self.paths)))
+        chosen = range(len(self.paths)) if rows is None else rows
+        paths = (self.root / self.paths[row] for row in chosen)
+        views = (self._view(row, view) for row in chosen)
         return stream_images(paths, self.transform, views, self.batch_size, self.workers)
 
     def _view(self, row: int, epoch: int) -> int:
