@@ -65,6 +65,13 @@ class Weights:
     licence: str = "unknown"
 
 
+def torchvision(file: str) -> Weights:
+    """A checkpoint of torchvision, whose name ends with the first digits of its sha256."""
+    digits = file.removesuffix(".pth").rpartition("-")[2]
+    address = f"https://download.pytorch.org/models/{file}"
+    return Weights(url=address, sha256=digits, licence="BSD-3-Clause")
+
+
 @dataclass(frozen=True)
 class Backbone:
     """One row of the registry.

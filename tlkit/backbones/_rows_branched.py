@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from tlkit.backbones._row import CIFAR, INCEPTION, Backbone, Weights
+from tlkit.backbones._row import CIFAR, INCEPTION, Backbone, Weights, torchvision
 
 HERE = "tlkit.backbones"
 
@@ -59,6 +59,7 @@ ROWS: tuple[Backbone, ...] = (
         keys=f"{HERE}.googlenet:keys",
         parameters=6_624_904,
         macs=1_498_376_192,
+        weights=torchvision("googlenet-1378be20.pth"),
     ),
     _googlenet(
         "googlenet_bn",
@@ -134,12 +135,14 @@ ROWS: tuple[Backbone, ...] = (
         arguments={"version": "1_0"},
         parameters=1_248_424,
         macs=818_924_576,
+        weights=torchvision("squeezenet1_0-b66bff10.pth"),
     ),
     _squeezenet(
         "squeezenet1_1",
         arguments={"version": "1_1"},
         parameters=1_235_496,
         macs=349_151_936,
+        weights=torchvision("squeezenet1_1-b8a52dc0.pth"),
     ),
     _densenet(
         "densenet121",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from tlkit.backbones._row import CIFAR, IMAGENET, UNIT, Backbone, Preprocess
+from tlkit.backbones._row import CIFAR, IMAGENET, UNIT, Backbone, Preprocess, torchvision
 
 # Background -0.1, ink 1.175, so that the mean is about 0 and the variance about 1 (section II.A).
 DIGITS = Preprocess(mean=(0.1 / 1.275,), std=(1 / 1.275,), crop=1.0)
@@ -90,6 +90,7 @@ ROWS: tuple[Backbone, ...] = (
         keys="tlkit.backbones.alexnet:keys",
         parameters=61_100_840,
         macs=714_188_480,
+        weights=torchvision("alexnet-owt-7be5be79.pth"),
         year=2014,
         paper="Krizhevsky, arXiv:1404.5997",
     ),
