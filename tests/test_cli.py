@@ -59,10 +59,16 @@ def test_a_run_from_the_terminal(pictures: Path, tmp_path: Path) -> None:
 def test_predict_and_report_from_the_terminal(
     run: tlkit.Run, pictures: Path, tmp_path: Path
 ) -> None:
-    done = command("predict", run.folder, pictures / "red", "--csv", tmp_path / "p.csv")
+    done = command("predict", run.folder, pictures / "red")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("red") >= 12
+    assert done.stdout.count("\n") == 13
+    assert done.stdout.count("%") == 12
+    assert "12 files" in done.stderr
+    done = command("predict", run.folder, pictures / "red", "--output", tmp_path / "p.csv")
+    assert done.stdout == ""
     assert (tmp_path / "p.csv").read_text().count("\n") == 13
+    fails(command("predict", run.folder, pictures, "--format", "xml"), "table, csv, jsonl")
+    fails(command("predict", run.folder, pictures / "nothing"), "nothing")
     before = run.report.stat().st_mtime_ns
     assert command("report", run.folder).returncode == 0
     assert run.report.stat().st_mtime_ns > before

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import tlkit
-from tests.conftest import TINY, make_pictures
-from tlkit.errors import DataError, TlkitError
+from tests.conftest import TINY
+from tlkit.errors import TlkitError
 from tlkit.recipe import load_recipe
 
 
@@ -123,37 +123,6 @@ def test_augmentation_shows_other_pictures_in_training_only(
     augmented = tlkit.finetune(pictures, output=tmp_path, augment="light", **TINY)
     assert not augmented.history["loss"].equals(run.history["loss"])
     assert augmented.metrics["accuracy"] > 0.9
-
-
-def test_evaluate_scores_other_pictures(run: tlkit.Run, tmp_path: Path) -> None:
-    folder = make_pictures(tmp_path / "new", per_class=3, size=(70, 90))
-    scored = tlkit.evaluate(run, folder)
-    assert scored.folder == run.folder / "evaluations" / "new"
-    assert scored.metrics["splits"]["test"]["images"] == 6
-    assert scored.report.is_file()
-
-
-def test_evaluate_refuses_an_unknown_class(run: tlkit.Run, tmp_path: Path) -> None:
-    folder = make_pictures(tmp_path / "new", per_class=2)
-    (folder / "red").rename(folder / "green")
-    with pytest.raises(DataError, match=r"'green'.*blue, red"):
-        tlkit.evaluate(run, folder)
-
-
-def test_predict_gives_a_row_per_file(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
-    table = tlkit.predict(run, [pictures / "red", bad])
-    assert len(table) == 13
-    assert (table["predicted"][:-1] == "red").all()
-    assert table["error"].iloc[-1] != ""
-    assert table["predicted"].iloc[-1] == ""
-    known = run.predictions.set_index("path").loc["red/00.jpg", ["p_blue", "p_red"]]
-    np.testing.assert_allclose(
-        table[["p_blue", "p_red"]].iloc[0].to_numpy(float), known.to_numpy(float), atol=1e-4
-    )
-    with pytest.raises(DataError, match="No such file"):
-        tlkit.predict(run, [tmp_path / "nothing"])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from tlkit.backbones import build_backbone as build_backbone
     from tlkit.backbones._registry import list_backbones as list_backbones
     from tlkit.data.folder import ImageFolder as ImageFolder
-    from tlkit.pipeline import evaluate as evaluate
+    from tlkit.inference import evaluate as evaluate
+    from tlkit.inference import predict as predict
     from tlkit.pipeline import finetune as finetune
-    from tlkit.pipeline import predict as predict
     from tlkit.recipe import Recipe as Recipe
     from tlkit.recipe import load_recipe as load_recipe
     from tlkit.runs import Run as Run
@@ -26,11 +26,11 @@ _PUBLIC = {
     "Run": "tlkit.runs",
     "TlkitError": "tlkit.errors",
     "build_backbone": "tlkit.backbones",
-    "evaluate": "tlkit.pipeline",
+    "evaluate": "tlkit.inference",
     "finetune": "tlkit.pipeline",
     "list_backbones": "tlkit.backbones._registry",
     "load_recipe": "tlkit.recipe",
-    "predict": "tlkit.pipeline",
+    "predict": "tlkit.inference",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -30,7 +30,7 @@ Layout = Literal["classes", "splits", "manifest"]
 MAX_BYTES = 1 << 30
 """A larger file is skipped unread: no picture within the pixel limit needs a gigabyte."""
 
-_IGNORED = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
+IGNORED = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 _SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm"),
@@ -231,7 +231,7 @@ def _children(folder: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name.lower() in _IGNORED:
+                if entry.name.startswith(".") or entry.name.lower() in IGNORED:
                     continue
                 (folders if entry.is_dir() else files).append(entry.name)
     except FileNotFoundError:
@@ -261,7 +261,7 @@ def _walk(root: Path, base: str, skipped: list[_Skipped]) -> Iterator[str]:
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}"
-            if entry.name.startswith(".") or entry.name.lower() in _IGNORED:
+            if entry.name.startswith(".") or entry.name.lower() in IGNORED:
                 continue
             if _printable(path) != path:
                 skipped.append(_Skipped(_printable(path), "the name is not UTF-8; rename it"))

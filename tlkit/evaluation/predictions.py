@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tlkit.classifier import Classifier
-from tlkit.data.images import read_image
 from tlkit.data.loader import Datasets, ImageBatches, original_data_error
-from tlkit.data.transforms import decode_size, resize
+from tlkit.data.stream import stream_images
+from tlkit.data.transforms import Evaluation
 from tlkit.errors import DataError
+from tlkit.evaluation.answers import Answer
 from tlkit.evaluation.predictions_table import predictions_table
 from tlkit.features import FrozenFeatures
-from tlkit.progress import track
 
 
 def predict(features: FrozenFeatures, datasets: Datasets) -> pd.DataFrame:
@@ -45,87 +46,44 @@ def predict_images(classifier: Classifier, images: ImageBatches) -> pd.DataFrame
     return predictions_table(images.samples, probabilities, classifier.classes)
 
 
-def predict_files(
-    classifier: Classifier, paths: Sequence[Path], batch_size: int = 32
-) -> pd.DataFrame:
-    """Classify files that have no label.
+def answer_files(
+    classifier: Classifier,
+    paths: Iterable[Path],
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> Iterator[Answer]:
+    """Classify files as they come: a few batches are in memory, whatever their number.
 
     Args:
         classifier: a loaded classifier.
-        paths: files, or folders that are searched for images.
+        paths: any number of files.
         batch_size: images per forward pass.
+        workers: threads that decode; the number of processors when None.
 
-    Returns:
-        Columns path, predicted, confidence, error, p_<class>...; a file that cannot be read has an
-        error and no prediction.
-
-    Raises:
-        DataError: a path does not exist, or there is no file at all.
+    Yields:
+        An answer per file, in order; one that cannot be read has an error.
     """
-    files = _files(paths)
     crop = classifier.row.preprocess.crop
-    least = decode_size(classifier.size, classifier.resize, crop)
+    transform = Evaluation(classifier.size, classifier.resize, crop)
+    under_way: deque[Path] = deque()
+    errors: dict[int, str] = {}
 
-    def read(path: Path) -> np.ndarray | str:
-        try:
-            return resize(read_image(path, least), classifier.size, classifier.resize, crop)
-        except DataError as error:
-            return str(error)
+    def noted() -> Iterator[Path]:
+        for path in paths:
+            under_way.append(path)
+            yield path
 
-    rows: list[dict[str, object]] = []
-    starts = range(0, len(files), batch_size)
-    with ThreadPoolExecutor() as threads:
-        for start in track(starts, "images", total=len(starts)):
-            chunk = files[start : start + batch_size]
-            images = list(threads.map(read, chunk))
-            good = [image for image in images if not isinstance(image, str)]
-            answers = iter(
-                classifier.model.predict_on_batch(np.stack(good).astype(np.float32)) if good else []
-            )
-            for path, image in zip(chunk, images, strict=True):
-                row: dict[str, object] = {
-                    "path": str(path),
-                    "predicted": "",
-                    "confidence": np.nan,
-                    "error": "",
-                }
-                if isinstance(image, str):
-                    row["error"] = image
-                else:
-                    answer = next(answers)
-                    row["predicted"] = classifier.classes[int(answer.argmax())]
-                    row["confidence"] = float(answer.max())
-                    row |= {
-                        f"p_{name}": float(p)
-                        for name, p in zip(classifier.classes, answer, strict=True)
-                    }
-                rows.append(row)
-    columns = [
-        "path",
-        "predicted",
-        "confidence",
-        "error",
-        *(f"p_{name}" for name in classifier.classes),
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    def note(number: int, error: DataError) -> None:
+        errors[number] = str(error)
 
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-            files += [
-                file
-                for file in inside
-                if not any(part.startswith(".") for part in file.relative_to(path).parts)
-            ]
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(f"No such file or folder: {path}; name images, or folders with images.")
-    if not files:
-        raise DataError(
-            f"No files in {', '.join(map(str, paths))}; name images, or folders with images."
-        )
-    return files
+    images = stream_images(noted(), transform, repeat(0), batch_size, workers, note)
+    for start, batch in images:
+        bad = [errors.pop(number, None) for number in range(start, start + len(batch))]
+        good = any(error is None for error in bad)
+        p = classifier.model.predict_on_batch(batch.astype(np.float32)) if good else batch
+        for error, probabilities in zip(bad, p, strict=True):
+            path = under_way.popleft()
+            if error is None:
+                yield Answer(str(path), probabilities)
+            else:
+                yield Answer(str(path), None, error.removeprefix(f"{path}: "))
