@@ -6,7 +6,6 @@ out, for one image.
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,8 +65,7 @@ def shapes_only() -> Iterator[None]:
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
-        keras.utils.clear_session()
-        gc.collect()
+        keras.utils.clear_session(free_memory=False)
 
 
 def _flat(model: keras.Model) -> Iterator[layers.Layer]:
