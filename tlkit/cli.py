@@ -223,6 +223,25 @@ def predict(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, or evaluations.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The page to write. [default: beside the first run]")
+    ] = None,
+) -> None:
+    """Compare runs on the images that none of them was trained on: leaderboard, test, flips."""
+    from tlkit.evaluation.comparison import compare_runs
+    from tlkit.report.comparison import leaderboard, write_comparison
+
+    comparison = compare_runs(runs)
+    print(leaderboard(comparison))
+    page = output or runs[0].resolve().parent / "compare.html"
+    print(f"report {write_comparison(comparison, page)}")
+
+
+@app.command()
 def report(run: RunFolder) -> None:
     """Write a run's report.html again, from the files in the run folder."""
     from tlkit.report import render_run
@@ -234,11 +253,35 @@ def report(run: RunFolder) -> None:
 @app.command()
 def backbones(
     pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'resnet*'.")] = "*",
+    json: Annotated[bool, typer.Option("--json", help="Every fact, as JSON.")] = False,
 ) -> None:
-    """List the backbones that the registry knows."""
+    """List the backbones: year, size, cost, and whether their weights are here already."""
     from tlkit.backbones import backbones_table
+    from tlkit.backbones._listing import as_json, readable
 
-    print(backbones_table(pattern).to_string(index=False))
+    print((as_json if json else readable)(backbones_table(pattern)))
+
+
+@app.command()
+def summary(
+    backbone: Annotated[str, typer.Argument(help="A name of `tlkit backbones`.")],
+    input_size: Annotated[
+        int | None,
+        typer.Option("--input", "--img-size", "--imgsz", min=1, help="Side of the image, pixels."),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Outputs of the last layer.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+) -> None:
+    """Show what each layer of a network costs: output, memory, parameters, operations."""
+    from tlkit.device import import_keras
+    from tlkit.progress import console
+
+    with console.status(f"building {backbone}"):
+        import_keras()
+        from tlkit.summary import show, summarise
+
+        costs = summarise(backbone, input_size, classes)
+    print(costs.table.to_csv(index=False), end="") if csv else show(costs)
 
 
 def _fail(message: str, code: int = 2) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlkit.backbones._listing import backbones_table
 from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone, list_backbones, load
 from tlkit.errors import BackboneError
 
@@ -20,6 +21,7 @@ __all__ = [
     "apply_aux",
     "apply_backbone",
     "apply_top",
+    "backbones_table",
     "build_backbone",
     "get_backbone",
     "list_backbones",
