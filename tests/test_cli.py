@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def fails(done: subprocess.CompletedProcess[str], *says: str) -> None:
 def test_help_names_every_command() -> None:
     done = command("--help")
     assert done.returncode == 0
-    for name in ("finetune", "evaluate", "predict", "report", "backbones"):
+    for name in ("finetune", "evaluate", "predict", "compare", "report", "backbones"):
         assert name in done.stdout
     assert command("--version").stdout == f"tlkit {tlkit.__version__}\n"
 
@@ -72,6 +73,16 @@ def test_predict_and_report_from_the_terminal(
     before = run.report.stat().st_mtime_ns
     assert command("report", run.folder).returncode == 0
     assert run.report.stat().st_mtime_ns > before
+
+
+def test_compare_from_the_terminal(run: tlkit.Run, tmp_path: Path) -> None:
+    twin = shutil.copytree(run.folder, tmp_path / "twin")
+    done = command("compare", twin, run.folder)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs on the 5 validation images" in done.stdout
+    assert "not distinguishable" in done.stdout
+    assert (tmp_path / "compare.html").is_file()
+    fails(command("compare", run.folder), "two or more")
 
 
 def test_dry_run_trains_and_writes_nothing(pictures: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ def test_every_public_name_can_be_had() -> None:
 
 def test_the_type_checker_sees_the_same_names() -> None:
     source = importlib.util.find_spec("tlkit").origin  # type: ignore[union-attr]
-    text = open(source).read()  # noqa: PTH123, SIM115
+    text = Path(source).read_text()
     for name in tlkit.__all__:
         assert f"import {name} as {name}" in text
 

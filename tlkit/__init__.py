@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from tlkit.backbones import build_backbone as build_backbone
     from tlkit.backbones._registry import list_backbones as list_backbones
     from tlkit.data.folder import ImageFolder as ImageFolder
+    from tlkit.errors import TlkitError as TlkitError
+    from tlkit.evaluation.comparison import compare_runs as compare_runs
     from tlkit.inference import evaluate as evaluate
     from tlkit.inference import predict as predict
     from tlkit.pipeline import finetune as finetune
@@ -26,6 +28,7 @@ _PUBLIC = {
     "Run": "tlkit.runs",
     "TlkitError": "tlkit.errors",
     "build_backbone": "tlkit.backbones",
+    "compare_runs": "tlkit.evaluation.comparison",
     "evaluate": "tlkit.inference",
     "finetune": "tlkit.pipeline",
     "list_backbones": "tlkit.backbones._registry",

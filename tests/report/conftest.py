@@ -41,7 +41,7 @@ def open_report(browser):
     """Open a report; the test fails when the page complains or asks for anything beyond itself."""
     pages, complaints = [], []
 
-    def open_(report, width=1280, height=900, scheme="light"):
+    def open_(report, width=1280, height=900, scheme="light", ready="#gallery-status:not(:empty)"):
         page = browser.new_page(
             viewport={"width": width, "height": height},
             color_scheme=scheme,
@@ -60,7 +60,7 @@ def open_report(browser):
             ),
         )
         page.goto(address)
-        page.wait_for_selector("#gallery-status:not(:empty)")
+        page.wait_for_selector(ready)
         return page
 
     yield open_

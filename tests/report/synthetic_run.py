@@ -72,10 +72,12 @@ def draw_pictures(root: Path, paths):
         (root / path).write_bytes(encoded.tobytes())
 
 
-def make_run(folder: Path, classes, counts, pictures=True, extra=True, **kwargs) -> Run:
+def make_run(
+    folder: Path, classes, counts, pictures=True, extra=True, name="my run", **kwargs
+) -> Run:
     """A finished run folder and, beside it, the data it was made from."""
     root = folder / "data & <pictures>"
-    run = Run.create(folder / "runs", "my run")
+    run = Run.create(folder / "runs", name)
     predictions = make_predictions(classes, counts, **kwargs)
     if pictures:
         draw_pictures(root, predictions["path"])
@@ -98,6 +100,9 @@ def make_run(folder: Path, classes, counts, pictures=True, extra=True, **kwargs)
         )
     run.write_text(run.recipe_file, '# <recipe>\nbackbone = "resnet50.keras"\n')
     run.write_table("predictions", predictions)
+    run.write_table("split", predictions[["path", "label", "split"]].assign(
+        sha256=[f"{i:064x}" for i in range(len(predictions))]
+    ))  # fmt: skip
     run.write_table("history", make_history())
     run.write_metrics(metrics)
     return run

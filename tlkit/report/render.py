@@ -98,27 +98,23 @@ def render_run(run: Run) -> Path:
 def _page(material: Material, folder: Path) -> str:
     values = {section.id: section.values(material) for section in SECTIONS}
     large, small = _embed(material, values, folder)
-    environment = Environment(
-        loader=PackageLoader("tlkit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=words.percent, duration=words.duration, clip=_clip)
-    script = _asset("report.js")
+    script = asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
-        name=material.name,
-        version=metadata.version("tlkit"),
-        classes=material.classes,
-        sections=[section for section in SECTIONS if values[section.id] is not None],
-        values=values,
-        thumbnails=large,
-        embedded=small,
-        style=Markup(_asset("report.css")),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            name=material.name,
+            version=metadata.version("tlkit"),
+            classes=material.classes,
+            sections=[section for section in SECTIONS if values[section.id] is not None],
+            values=values,
+            thumbnails=large,
+            embedded=small,
+            style=Markup(asset("report.css")),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
     )
 
 
@@ -156,7 +152,21 @@ def _table(run: Run, name: Literal["history", "skipped"]) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _asset(name: str) -> str:
+def environment() -> Environment:
+    """Jinja with escaping always on, and an error for every name a template does not get."""
+    made = Environment(
+        loader=PackageLoader("tlkit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(percent=words.percent, duration=words.duration, clip=_clip)
+    return made
+
+
+def asset(name: str) -> str:
+    """A file of the templates' folder, as text."""
     return resources.files("tlkit.report").joinpath("templates", name).read_text("utf-8")
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tlkit.evaluation.comparison import Pair
+
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -68,7 +70,7 @@ def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
     absent = [row["class"] for row in scores["per_class"] if not row["images"]]
     if absent:
         found.append(
-            f"No {SPLIT_NAMES[metrics['evaluated']]} picture shows {_listed(absent)}: nothing here "
+            f"No {SPLIT_NAMES[metrics['evaluated']]} picture shows {listed(absent)}: nothing here "
             "says how well it is recognised."
         )
     if skipped:
@@ -78,6 +80,19 @@ def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
             else f"{skipped:,} files were skipped; they are listed under Data."
         )
     return found
+
+
+def pair_verdict(pair: Pair) -> str:
+    """What the test says of the second run of a pair: worse, or not distinguishable."""
+    flips = pair.only_first + pair.only_second
+    if not flips:
+        return "not distinguishable: right on the same pictures"
+    counts = f"{pair.only_second:,} gained, {pair.only_first:,} lost, {_p_value(pair.p_value)}"
+    return f"{'worse' if pair.distinguishable else 'not distinguishable'}: {counts}"
+
+
+def _p_value(p: float) -> str:
+    return f"p {'= ' if p >= 0.001 else '< '}{max(p, 0.001):.{2 if p >= 0.1 else 3}f}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -110,6 +125,7 @@ def _majority(scores: dict[str, Any]) -> tuple[str, float]:
     return largest["class"], largest["images"] / scores["images"]
 
 
-def _listed(names: Sequence[str], most: int = 3) -> str:
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """`“a”, “b”, “c” and 4 more`."""
     shown = ", ".join(f"“{name}”" for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} other classes"
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
