@@ -233,7 +233,7 @@ def compare(
 ) -> None:
     """Compare runs on the images that none of them was trained on: leaderboard, test, flips."""
     from tlkit.evaluation.comparison import compare_runs
-    from tlkit.report.comparison import leaderboard, write_comparison
+    from tlkit.report.leaderboard import leaderboard, write_comparison
 
     comparison = compare_runs(runs)
     print(leaderboard(comparison))

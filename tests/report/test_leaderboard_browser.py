@@ -5,7 +5,7 @@ from synthetic_run import make_run
 from test_browser import CONTRAST, HOSTILE, MEASURE
 
 from tlkit.evaluation.comparison import compare_runs
-from tlkit.report.comparison import write_comparison
+from tlkit.report.leaderboard import write_comparison
 
 pytestmark = pytest.mark.browser
 

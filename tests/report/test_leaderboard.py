@@ -8,7 +8,7 @@ from synthetic_run import make_run
 
 from tlkit.errors import DataError
 from tlkit.evaluation.comparison import Pair, compare_runs
-from tlkit.report.comparison import SHOWN, leaderboard, verdict, write_comparison
+from tlkit.report.leaderboard import SHOWN, leaderboard, verdict, write_comparison
 from tlkit.report.words import pair_verdict
 
 SPLITS = {"train": 4, "val": 20}
@@ -94,7 +94,7 @@ def test_hostile_names_are_text(tmp_path):
 
 
 def test_many_flips_are_cut_and_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlkit.report.comparison.SHOWN", 3)
+    monkeypatch.setattr("tlkit.report.leaderboard.SHOWN", 3)
     found = compared(make_runs(tmp_path, [-3, 8], pictures=False))
     page = write_comparison(found, tmp_path / "compare.html").read_text()
     assert SHOWN > 3
