@@ -197,7 +197,7 @@ ROWS: tuple[Backbone, ...] = (
     ),
     _se_resnet(
         "legacy_seresnet50",
-        builder=f"{HERE}.senet:legacy_seresnet",
+        builder=f"{HERE}.senet:senet",
         arguments={"depth": 50},
         parameters=28_088_024,
         macs=3_860_488_192,
@@ -205,7 +205,8 @@ ROWS: tuple[Backbone, ...] = (
     ),
     _se_resnet(
         "senet154",
-        builder=f"{HERE}.senet:senet154",
+        builder=f"{HERE}.senet:senet",
+        arguments={"depth": 154},
         top_arguments={"dropout": 0.2},
         parameters=115_088_984,
         macs=20_688_363_520,

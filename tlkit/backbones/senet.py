@@ -3,54 +3,42 @@
 A block looks at the whole map, squeezed to one number a channel, and weighs its channels by it. The
 block as an option of a ResNet is `resnet(se_reduction=16)`. Here stand the networks as the authors
 trained them in Caffe, whose pools round up: `legacy_seresnet50`, and `senet154`, the winner of
-ILSVRC 2017 (the paper's appendix, table 16).
+ILSVRC 2017 (the paper's appendix).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tlkit.backbones._blocks import ceil_max_pool, conv_bn
 from tlkit.backbones.resnet import BLOCKS, bottleneck, join, residual_stages
 
-REDUCTION = 16
 
-
-def legacy_seresnet(
-    x: Any, depth: int = 50, se_reduction: int = REDUCTION, drop_path_rate: float = 0.0
+def senet(
+    x: Any, depth: int = 154, se_reduction: int = 16, groups: int = 64, drop_path_rate: float = 0.0
 ) -> Any:
-    """A ResNet of bottlenecks with the stride on the first 1x1; (batch, h / 32, w / 32, 2048)."""
-    x = conv_bn(x, 64, 7, 2, name="stem_conv")
-    x = ceil_max_pool(x, 3, 2, name="stem_pool")
-    return residual_stages(
-        x, bottleneck, BLOCKS[depth][1], drop_path_rate, se_reduction=se_reduction, stride_at=1
-    )
-
-
-def senet154(
-    x: Any, se_reduction: int = REDUCTION, groups: int = 64, drop_path_rate: float = 0.0
-) -> Any:
-    """ResNet-152's stages on a stem of three convolutions; (batch, height / 32, width / 32, 2048).
+    """From pixels to the last map, (batch, height / 32, width / 32, 2048).
 
     Args:
         x: normalised pixels.
+        depth: 154, whose stem is three convolutions, or that of a ResNet of bottlenecks, which here
+            have their stride on the first 1x1.
         se_reduction: r of the squeeze-and-excitation.
-        groups: of the 3x3 convolutions.
+        groups: of the 3x3 convolutions of depth 154.
         drop_path_rate: chance that the last block is dropped in training; it falls linearly towards
             the input.
     """
-    x = conv_bn(x, 64, 3, 2, name="stem_conv1")
-    x = conv_bn(x, 64, 3, name="stem_conv2")
-    x = conv_bn(x, 128, 3, name="stem_conv3")
+    if depth == 154:
+        x = conv_bn(x, 64, 3, 2, name="stem_conv1")
+        x = conv_bn(x, 64, 3, name="stem_conv2")
+        x = conv_bn(x, 128, 3, name="stem_conv3")
+        block, counts = partial(half_bottleneck, groups=groups), BLOCKS[152][1]
+    else:
+        x = conv_bn(x, 64, 7, 2, name="stem_conv")
+        block, counts = partial(bottleneck, stride_at=1), BLOCKS[depth][1]
     x = ceil_max_pool(x, 3, 2, name="stem_pool")
-    return residual_stages(
-        x,
-        half_bottleneck,
-        BLOCKS[152][1],
-        drop_path_rate,
-        groups=groups,
-        se_reduction=se_reduction,
-    )
+    return residual_stages(x, block, counts, drop_path_rate, se_reduction=se_reduction)
 
 
 def half_bottleneck(
