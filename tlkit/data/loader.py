@@ -220,13 +220,14 @@ class Datasets:
         return tuple(p for p in (self.train_eval, self.val, self.test) if p is not None)
 
 
-def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row) -> Datasets:
+def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row, devices: int = 1) -> Datasets:
     """Batches for training and evaluation.
 
     Args:
         split: columns path, label, split, sha256, as `split_samples` gives.
         recipe: its [data], batch size, seed and workers.
         row: the backbone's row, for its input size and crop.
+        devices: how many share a batch.
 
     Returns:
         Datasets; val and test are None where the split has none. Only `train` is shuffled and
@@ -237,15 +238,20 @@ def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row) -> Datasets:
     root, classes = data_root(data.root.expanduser()), sorted(set(split["label"]))
 
     def batches(part: str, augment: Augment = "none", shuffle: bool = False) -> ImageBatches:
+        samples = split[split["split"] == part]
+        # Keras compares what the devices got of the first batch: it must divide evenly.
+        batch_size = recipe.train.batch_size
+        if devices > 1:
+            batch_size = max(1, min(batch_size, len(samples)) // devices) * devices
         return ImageBatches(
-            split[split["split"] == part],
+            samples,
             root,
             classes,
             data.img_size or row.input_size,
             data.resize,
             row.preprocess.crop,
             augment,
-            recipe.train.batch_size,
+            batch_size,
             shuffle,
             recipe.seed,
             recipe.workers,
