@@ -30,6 +30,12 @@ def test_the_default_backbone_is_frozen_with_real_weights() -> None:
     assert made.weights is not None
     assert [step.title.split()[0] for step in made.steps] == ["take", "freeze", "add", "train"]
     assert sizes(made.model.trainable_weights) == 1280 * 3 + 3
+    first, second, third, fourth = made.steps
+    assert (first.trainable, second.frozen) == (first.parameters, first.parameters)
+    assert (third.frozen, third.trainable) == (first.parameters, 1280 * 3 + 3)
+    assert (fourth.frozen, fourth.trainable) == (third.frozen, third.trainable)
+    assert str(third).startswith("3  add new layers: linear head: pool, dropout, logits")
+    assert str(third).endswith("(3,413,024 parameters frozen, 3,843 trainable)")
     assert made.model.input_shape == (None, 64, 64, 3)
     assert not any(isinstance(layer, keras.Model) for layer in made.model.layers), "flat"
 

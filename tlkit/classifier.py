@@ -30,7 +30,7 @@ METADATA = "tlkit.json"
 @dataclass(frozen=True)
 class Step:
     """One step of the four-step recipe, as the terminal and the report show it. Counts are
-    parameters."""
+    parameters: of the layers that step 1 takes, and of the whole network from step 3 on."""
 
     step: int
     title: str
@@ -38,6 +38,11 @@ class Step:
     parameters: int
     frozen: int
     trainable: int
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        counts = f"{self.frozen:,} parameters frozen, {self.trainable:,} trainable"
+        return f"{self.step}  {self.title}: {self.detail} ({counts})"
 
 
 @dataclass
@@ -168,44 +173,42 @@ def build_classifier(
             skip=frozenset(layer.name for layer in model.layers if layer.name.startswith("head_")),
         )
         source = file.source
-    body = sum(layer.count_params() for layer in model.layers if not layer.name.startswith("head_"))
+    return Classifier(
+        model,
+        row,
+        tuple(classes),
+        size,
+        resize,
+        file,
+        head,
+        _first_steps(model, row, head, source, pretrained),
+    )
+
+
+def _first_steps(
+    model: keras.Model, row: Backbone, head: HeadConfig, source: str, pretrained: bool
+) -> tuple[Step, ...]:
+    """Steps 1 to 4; freezes what step 2 freezes."""
+    new = [layer for layer in model.layers if layer.name.startswith("head_")]
+    body = model.count_params() - sum(layer.count_params() for layer in new)
     layers = sum(not layer.name.startswith(("head_", "preprocess_")) for layer in model.layers)
-    new = model.count_params() - body
+    stages = len(freezing.stages_of(model, row))
+    first = Step(
+        1, "take the layers of a trained model", f"{row.name}, {source}: {layers} layers",
+        body, 0, body,
+    )  # fmt: skip
     if pretrained:
         freezing.freeze(model, row)
-        second = Step(2, "freeze them", f"{body:,} parameters frozen", body, body, 0)
+        second = Step(2, "freeze them", f"all {stages} stages keep what they know", body, body, 0)
     else:
         second = Step(2, "freeze nothing", "random weights: every layer will train", body, 0, body)
     frozen = sum(_size(w) for w in model.non_trainable_weights)
     trainable = sum(_size(w) for w in model.trainable_weights)
-    steps = (
-        Step(
-            1,
-            "take the layers of a trained model",
-            f"{row.name}, {source}: {layers} layers",
-            body,
-            0,
-            body,
-        ),
-        second,
-        Step(
-            3,
-            "add new layers",
-            f"{head.kind} head for {len(classes)} classes: {new:,} parameters",
-            new,
-            0,
-            new,
-        ),
-        Step(
-            4,
-            "train",
-            f"{trainable:,} parameters trainable, {frozen:,} frozen",
-            frozen + trainable,
-            frozen,
-            trainable,
-        ),
-    )
-    return Classifier(model, row, tuple(classes), size, resize, file, head, steps)
+    whole = (frozen + trainable, frozen, trainable)
+    names = ", ".join(layer.name.removeprefix("head_") for layer in new)
+    third = Step(3, "add new layers", f"{head.kind or 'linear'} head: {names}", *whole)
+    fourth = Step(4, "train", "the new layers only" if pretrained else "every layer", *whole)
+    return first, second, third, fourth
 
 
 def load_classifier(path: Path) -> Classifier:

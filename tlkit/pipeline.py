@@ -6,12 +6,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
-import logging.handlers
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ import pandas as pd
 
 import tlkit
 from tlkit.backbones._registry import get_backbone
+from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
-from tlkit.recipe import Recipe, load_recipe
+from tlkit.evaluation.displays import LearningCurves
+from tlkit.interrupts import end_on_sigterm
+from tlkit.recipe import Recipe, flat, load_recipe
 from tlkit.runs import Run, write_atomically
 
 if TYPE_CHECKING:
-    from tlkit.classifier import Classifier
+    from tlkit.classifier import Classifier, Step
     from tlkit.data.folder import ImageFolder
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ def finetune(
     output: str | Path = "runs",
     name: str | None = None,
     exist_ok: bool = False,
+    resume: bool = False,
     **settings: Any,
 ) -> Run:
     """Fine-tune a classifier on a folder of images and write the run folder.
@@ -47,6 +51,8 @@ def finetune(
         output: the folder that holds the runs.
         name: the run's name; the date and time when None.
         exist_ok: write into an existing run of that name.
+        resume: go on with the run `name`, or with the newest unfinished one, where it was stopped;
+            a finished run is returned as it is, and one that never began begins.
         settings: any recipe key by its last part, as on the command line: backbone="vgg11_bn",
         epochs=5.
 
@@ -56,13 +62,20 @@ def finetune(
     Raises:
         TlkitError: what was wrong, what arrived, what to do next; no half-written run is left.
     """
-    resolved = resolve(data, recipe, settings)
-    run = Run.create(Path(output), name, exist_ok)
-    try:
-        with run_log(run):
-            run_recipe(resolved, run)
-    finally:
-        run.remove_if_empty()
+    checkpoint = Checkpoint.find(Path(output), name) if resume else None
+    if checkpoint is not None:
+        with checkpoint.released_on_error():
+            resolved = same_recipe(checkpoint.recipe_file, data, recipe, settings)
+        log.info("going on with %s", checkpoint.run.folder)
+    elif resume and (finished := Run.finished(Path(output), name)):
+        log.info("%s is finished already", finished.folder)
+        return finished
+    else:
+        resolved = resolve(data, recipe, settings)
+        checkpoint = Checkpoint.start(Run.create(Path(output), name, exist_ok), resolved.to_toml())
+    run = checkpoint.run
+    with run_log(run), end_on_sigterm(), checkpoint:
+        run_recipe(resolved, run, checkpoint)
     return run
 
 
@@ -77,23 +90,55 @@ def resolve(data: str | Path | None, recipe: str | Path | None, settings: dict[s
     return wanted.resolve(row.input_size, row.own_top)
 
 
-def run_recipe(recipe: Recipe, run: Run) -> None:
-    """The data flow, top to bottom: each step takes plain values and returns plain values."""
+def same_recipe(
+    file: Path, data: str | Path | None, recipe: str | Path | None, settings: dict[str, Any]
+) -> Recipe:
+    """The recipe of a run that goes on; what is asked for now may repeat it, not change it.
+
+    Raises:
+        RecipeError: something that is asked for now differs; it is named.
+    """
+    begun = load_recipe(file)
+    if recipe is None and data is None:
+        asked = load_recipe(file, **settings)
+    else:
+        asked = resolve(data, recipe, settings)
+    now = flat(asked)
+    for key, was in flat(begun).items():
+        if was != now[key] and key != "workers":
+            raise RecipeError(
+                f"--resume goes on with {key} = {was!r}, but {now[key]!r} is asked for now; give "
+                "the same settings or none, or start another run with another --name."
+            )
+    return asked
+
+
+def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
+    """The data flow, top to bottom: each step takes plain values and returns plain values.
+
+    A step that the checkpoint has seen finished is not repeated.
+    """
     from tlkit.data.folder import ImageFolder
     from tlkit.data.split import split_samples
 
-    clock = Clock()
+    clock = Clock(checkpoint.seconds)
+    if checkpoint.finished("save"):
+        return write_the_report(run, clock)
     row = get_backbone(recipe.backbone)
     assert recipe.data.root is not None
     with clock("scan"):
-        folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
-        split = split_samples(folder, recipe.data, recipe.seed)
+        if checkpoint.finished("scan"):
+            folder = ImageFolder.from_json(checkpoint.scan_file.read_text(encoding="utf-8"))
+            split = run.split
+        else:
+            folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
+            split = split_samples(folder, recipe.data, recipe.seed)
     log.info("%s", describe(folder, split))
     with clock("import"):
         from tlkit import device
 
         device.import_keras()
-        from tlkit import report, trainer
+        from tlkit import trainer
         from tlkit.classifier import build_classifier
         from tlkit.data.loader import make_datasets
         from tlkit.evaluation.metrics import score
@@ -113,34 +158,89 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
             resize=recipe.data.resize,
         )
     for step in classifier.steps:
-        log.info("%d  %s: %s", step.step, step.title, step.detail)
-    datasets = make_datasets(split, recipe, row)
+        log.info("%s", step)
+    datasets = make_datasets(split, recipe, row, on.count)
     cache = FeatureCache(limit=int(recipe.cache_size * 2**30))
     views = recipe.train.views or 1
     features = FrozenFeatures(classifier, datasets, cache, views, on.kind == "cpu")
     trainer.check(recipe.train, classifier, datasets)
 
-    run.write_text(run.recipe_file, recipe.to_toml())
-    run.write_table("split", split)
-    run.write_table("skipped", folder.skipped)
+    if not checkpoint.finished("scan"):
+        run.remove_results()
+        run.write_text(run.recipe_file, recipe.to_toml())
+        run.write_table("split", split)
+        run.write_table("skipped", folder.skipped)
+        run.write_text(checkpoint.scan_file, folder.to_json())
+        checkpoint.finish("scan")
     with clock("train"):
-        history = trainer.fit(classifier, datasets, recipe.train, features, on)
+        history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
     run.write_table("history", history)
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):
-        predictions = predict(features, datasets)
-        calibration = fit_temperature(predictions, folder.classes)
-        predictions = calibration.apply(predictions, folder.classes)
-        classifier = classifier.with_temperature(calibration.temperature)
-        metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}
-    run.write_table("predictions", predictions)
+        evaluated = checkpoint.finished("evaluate")
+        if evaluated is None:
+            predictions = predict(features, datasets)
+            calibration = fit_temperature(predictions, folder.classes)
+            predictions = calibration.apply(predictions, folder.classes)
+            metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}
+            run.write_table("predictions", predictions)
+            evaluated = {"metrics": metrics, "temperature": calibration.temperature}
+            checkpoint.finish("evaluate", **evaluated)
+    classifier = classifier.with_temperature(evaluated["temperature"])
     with clock("save"):
         write_atomically(run.model_file, classifier.save)
-    metrics |= passport(recipe, classifier, folder, split, clock.seconds, str(on))
-    run.write_metrics(metrics)
+    classifier.steps = steps_taken(classifier, history, recipe.train.unfreeze)
+    facts = passport(recipe, classifier, folder, split, clock.seconds, str(on))
+    run.write_metrics(evaluated["metrics"] | facts)
+    checkpoint.finish("save")
+    write_the_report(run, clock)
+
+
+def write_the_report(run: Run, clock: Clock) -> None:
+    """The last step; it reads nothing but the run's files and the images."""
+    from tlkit import report
+
     with clock("report"):
         report.write_report(run, run.predictions, run.metrics, run.history)
     log.info("report %s", run.report)
+
+
+def steps_taken(
+    classifier: Classifier, history: pd.DataFrame, unfreeze: str | None
+) -> tuple[Step, ...]:
+    """The steps with what came of the training, and fine-tuning as a fifth where there was some."""
+    from tlkit.classifier import Step
+
+    *first, fourth = classifier.steps
+    phases = {phase.name: phase for phase in LearningCurves.from_history(history).phases}
+    seconds = history.groupby("phase")["seconds"].sum()
+
+    def outcome(name: str) -> str:
+        if name not in phases:
+            return "stopped before the first epoch ended"
+        phase = phases[name]
+        best = phase.best - phase.epochs[0] + 1
+        return f"{len(phase.epochs)} epochs, best was {best}, {seconds[name]:.1f} s"
+
+    # Without pretrained weights all layers train in one phase of another name.
+    main = "scratch" if "scratch" in phases else "head"
+    steps = [*first, replace(fourth, detail=f"{fourth.detail}: {outcome(main)}")]
+    if "fine-tune" in phases:
+        model = classifier.model
+        frozen = sum(weight.numpy().size for weight in model.non_trainable_weights)
+        total = model.count_params()
+        detail = f"{_unfrozen(unfreeze)} unfrozen: {outcome('fine-tune')}"
+        steps.append(Step(5, "fine-tune", detail, total, frozen, total - frozen))
+    return tuple(steps)
+
+
+def _unfrozen(what: str | None) -> str:
+    """What `train.unfreeze` means, in words."""
+    if what == "all":
+        return "everything"
+    if what in ("last", "1"):
+        return "the last stage"
+    return f"the last {what} stages" if what and what.isdigit() else f"{what} and all after it"
 
 
 def passport(
@@ -167,6 +267,7 @@ def passport(
     )
     lines = split[["path", "label", "split", "sha256"]].agg("\t".join, axis=1)
     return {
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "steps": [asdict(step) for step in classifier.steps],
         "model": {
             "backbone": classifier.row.name,
@@ -213,8 +314,8 @@ def describe(folder: ImageFolder, split: pd.DataFrame) -> str:
 class Clock:
     """Wall time of named steps: `with clock("scan"): ...`."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float]):
+        self.seconds = seconds
 
     @contextmanager
     def __call__(self, step: str) -> Iterator[None]:
@@ -226,25 +327,21 @@ class Clock:
 
 @contextmanager
 def run_log(run: Run) -> Iterator[None]:
-    """Write everything tlkit says to the run's log.txt, once the run holds something else than a
-    log."""
+    """Write everything tlkit says to the run's log.txt as it is said: a killed run has its log."""
     root = logging.getLogger("tlkit")
     root.setLevel(logging.INFO)
-    memory = logging.handlers.MemoryHandler(
-        1_000_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False
-    )
-    root.addHandler(memory)
+    file = logging.FileHandler(run.log_file, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.addHandler(file)
     try:
         yield
+    except BaseException as error:
+        file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, repr(error), (), None))
+        raise
     finally:
-        root.removeHandler(memory)
-        if run.recipe_file.is_file():
-            file = logging.FileHandler(run.log_file, encoding="utf-8")
-            file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-            memory.setTarget(file)
-            memory.flush()
-            file.close()
-        memory.close()
+        root.removeHandler(file)
+        file.close()
+        run.remove_if_empty()
 
 
 def summary(run: Run) -> str:
