@@ -61,6 +61,7 @@ ROWS: tuple[Backbone, ...] = (
         "lenet5_modern",
         builder="tlkit.backbones.lenet:lenet5_modern",
         top="tlkit.backbones.lenet:f6_linear",
+        stages=("c1", "c3", "c5"),  # its pools have no weights
         parameters=61_706,
         macs=416_520,
     ),
