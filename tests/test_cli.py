@@ -167,3 +167,27 @@ def test_bad_files_are_skipped_and_named_by_default(tmp_path: Path) -> None:
     assert "truncated" in reasons["red/00.jpg"]
     assert len(run.predictions) == 9
     assert json.loads((run.folder / "metrics.json").read_text())["data"]["skipped"] == 3
+
+
+def test_weights_are_listed_imported_and_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlkit.backbones import _weights, get_backbone
+
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    lines = command("weights", "list", "efficientnet_lite*").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [f"efficientnet_lite{i}", "True"] for i in range(3)
+    ]
+    assert "sound" in command("weights", "verify", "efficientnet_lite0").stdout
+    fails(command("weights", "verify", "vgg11_bn"), "tlkit weights fetch vgg11_bn")
+    fails(command("weights", "import", "nothing.pth", "--backbone", "vgg11"), "nothing.pth")
+    fails(command("weights", "fetch", "vgg99"), "vgg99")
+
+    real = _weights.find_weights(get_backbone("efficientnet_lite0"), "imagenet").path
+    done = command("weights", "import", real, "--backbone", "efficientnet_lite0")
+    assert done.returncode == 0, done.stderr
+    kept = Path(done.stdout.strip())
+    assert kept.is_relative_to(tmp_path / "cache")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    fails(command("weights", "verify", "efficientnet_lite0"), "damaged", "import it again")
