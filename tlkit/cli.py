@@ -12,6 +12,7 @@ import typer
 
 import tlkit
 from tlkit.errors import TlkitError
+from tlkit.interrupts import Terminated
 
 app = typer.Typer(
     help="Fine-tune an image classifier on a folder of pictures, and get a report you can trust.",
@@ -41,6 +42,8 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted.", code=130)
     sys.exit(code if isinstance(code, int) else 0)
+    except Terminated as stop:
+        _fail("Terminated.", code=int(str(stop)))
 
 
 @app.callback(invoke_without_command=True)
@@ -90,6 +93,10 @@ def finetune(
     seed: Annotated[
         int | None, typer.Option(help="Of split, shuffling and initial weights. [default: 0]")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run --name, or the newest unfinished one."),
+    ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", help="Threads that read images.")
@@ -165,14 +172,16 @@ def finetune(
     settings = {
         key: value
         for key, value in locals().items()
-        if key not in ("recipe", "output", "name", "exist_ok", "dry_run")
+        if key not in ("recipe", "output", "name", "exist_ok", "resume", "dry_run")
     }
     from tlkit import pipeline
 
     if dry_run:
         print(pipeline.dry_run(recipe=recipe, **settings))
         return 0
-    run = pipeline.finetune(recipe=recipe, output=output, name=name, exist_ok=exist_ok, **settings)
+    run = pipeline.finetune(
+        recipe=recipe, output=output, name=name, exist_ok=exist_ok, resume=resume, **settings
+    )
     print(pipeline.summary(run))
     return pipeline.exit_code(run)
 

@@ -123,7 +123,8 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
 
     clock = Clock(checkpoint.seconds)
     if checkpoint.finished("save"):
-        return write_the_report(run, clock)
+        write_the_report(run, clock)
+        return
     row = get_backbone(recipe.backbone)
     assert recipe.data.root is not None
     with clock("scan"):
@@ -177,15 +178,15 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     run.write_table("history", history)
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):
-        evaluated = checkpoint.finished("evaluate")
-        if evaluated is None:
+        if not checkpoint.finished("evaluate"):
             predictions = predict(features, datasets)
             calibration = fit_temperature(predictions, folder.classes)
             predictions = calibration.apply(predictions, folder.classes)
             metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}
             run.write_table("predictions", predictions)
-            evaluated = {"metrics": metrics, "temperature": calibration.temperature}
-            checkpoint.finish("evaluate", **evaluated)
+            temperature = calibration.temperature
+            checkpoint.finish("evaluate", metrics=metrics, temperature=temperature)
+        evaluated = checkpoint.facts("evaluate")
     classifier = classifier.with_temperature(evaluated["temperature"])
     with clock("save"):
         write_atomically(run.model_file, classifier.save)

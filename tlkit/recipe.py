@@ -231,6 +231,17 @@ def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
         raise RecipeError(_explain(error, file)) from None
 
 
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every key of the recipe, tables spelled out ("train.epochs"), with its value."""
+    values = {}
+    for key in _keys(Recipe):
+        value: Any = recipe
+        for part in key.split("."):
+            value = getattr(value, part)
+        values[key] = value
+    return values
+
+
 def _flag(key: str) -> str:
     """The flag of a recipe key: its last part, but --data and --head for what these tables are
     about."""

@@ -83,10 +83,23 @@ class Run:
             )
         return run
 
+    @classmethod
+    def finished(cls, output: Path, name: str | None) -> Run | None:
+        """The finished run `output/name`; None where there is none."""
+        run = cls(output / (name or ""))
+        return run if name and run.report.is_file() and run.recipe_file.is_file() else None
+
     def remove_if_empty(self) -> None:
-        """Leave no trace of a run that failed before it wrote anything."""
-        if not any(self.folder.iterdir()):
+        """Leave no trace of a run that failed before it wrote anything but its log."""
+        if {path.name for path in self.folder.iterdir()} <= {self.log_file.name}:
+            self.log_file.unlink(missing_ok=True)
             self.folder.rmdir()
+
+    def remove_results(self) -> None:
+        """Take away what an earlier run of this name made: half of it would be mixed with ours."""
+        names = ("history.csv", "predictions.csv", "metrics.json", "model.keras", "report.html")
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     @property
     def recipe_file(self) -> Path:
@@ -122,6 +135,10 @@ class Run:
     def history(self) -> pd.DataFrame:
         """history.csv: phase, epoch, loss, accuracy, val_loss, val_accuracy, lr, seconds."""
         return self._read("history")
+
+    def history_if_any(self) -> pd.DataFrame:
+        """The history; empty for an evaluation on other images, which has none."""
+        return self.history if (self.folder / "history.csv").is_file() else pd.DataFrame()
 
     @property
     def predictions(self) -> pd.DataFrame:

@@ -20,7 +20,8 @@ import keras
 import numpy as np
 import pandas as pd
 
-from tlkit import freezing
+from tlkit import freezing, training_state
+from tlkit.checkpoint import Checkpoint
 from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, original_data_error
 from tlkit.device import Device
@@ -28,6 +29,7 @@ from tlkit.errors import DataError, TrainingError
 from tlkit.features import FrozenFeatures
 from tlkit.progress import progress_bar
 from tlkit.recipe import TrainConfig
+from tlkit.training_state import SaveEpochs
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +76,12 @@ def fit(
     config: TrainConfig,
     features: FrozenFeatures,
     device: Device,
+    checkpoint: Checkpoint,
 ) -> pd.DataFrame:
     """Train through all phases; the classifier holds the best epoch's weights afterwards.
 
     Ctrl-C ends the current epoch and skips what is left; the caller goes on to evaluate and report.
+    What the checkpoint holds is not trained again: finished phases, and epochs of the next one.
 
     Args:
         classifier: fresh from `build_classifier`.
@@ -85,6 +89,7 @@ def fit(
         config: a resolved recipe's [train].
         features: of the same classifier and datasets.
         device: from `device.prepare`.
+        checkpoint: takes the state after epochs and phases.
 
     Returns:
         The history: one row per epoch with the columns of `HISTORY`; seconds are wall time.
@@ -93,13 +98,27 @@ def fit(
         TrainingError: the loss is not a number from the first epoch on.
     """
     weights = class_weights(config.class_weights, classifier.classes, datasets.train.labels)
-    rows: list[dict[str, Any]] = []
+    saved = checkpoint.training()
+    rows: list[dict[str, Any]] = saved[1]["history"] if saved else []
+    done: list[str] = saved[1]["done"] if saved else []
     with stop_on_ctrl_c() as stop:
         for phase in plan(config, classifier.weights is not None):
             if phase.unfreeze is not None:
                 freezing.unfreeze(classifier.model, classifier.row, phase.unfreeze)
+            if phase.name in done or stop.asked:
+                continue
+            if saved is not None:
+                training_state.put_back(saved, classifier, datasets)
+            begun = saved if saved and saved[1].get("phase") == phase.name else None
+            saving = SaveEpochs(checkpoint, phase.name, done, classifier, datasets, rows, begun)
+            _run_phase(phase, classifier, config, features, device, weights, rows, stop, saving)
+            saved = None
             if not stop.asked:
-                _run_phase(phase, classifier, config, features, device, weights, rows, stop)
+                done.append(phase.name)
+                arrays, facts = training_state.take(classifier, datasets, rows)
+                checkpoint.keep_training(arrays, facts | {"done": list(done)}, now=True)
+    if saved is not None:
+        training_state.put_back(saved, classifier, datasets)
     return pd.DataFrame(rows, columns=HISTORY)
 
 
@@ -112,6 +131,7 @@ def _run_phase(
     weights: dict[int, float] | None,
     rows: list[dict[str, Any]],
     stop: StopRequest,
+    saving: SaveEpochs,
 ) -> None:
     with device.scope():
         cut = features.cut()
@@ -149,18 +169,20 @@ def _run_phase(
                 watched, factor=0.3, patience=max(1, config.patience // 2)
             )
         )
-    before = len(rows)
+    saving.follow(cut, [callback for callback in callbacks if callback is not stop])
+    callbacks.append(saving)
     with original_data_error(cut.train, cut.val):
         cut.model.fit(
             cut.train,
             validation_data=cut.val,
             epochs=phase.epochs,
+            initial_epoch=saving.initial_epoch,
             callbacks=callbacks,
             class_weight=weights,
             shuffle=False,  # the batches shuffle themselves, from the recipe's seed
             verbose=0,
         )
-    losses = [row["loss"] for row in rows[before:]]
+    losses = [row["loss"] for row in rows if row["phase"] == phase.name]
     if not all(map(math.isfinite, losses)):
         rate = "--head-lr" if phase.name == "head" else "--lr"
         if len(losses) == 1:

@@ -12,6 +12,7 @@ of `skipped`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,32 @@ class ImageFolder:
         self._refuse_lost_classes(entries)
         self._refuse_unknown_classes(samples)
         self._refuse_too_few_classes(source, min_classes)
+
+    def to_json(self) -> str:
+        """All that was found, so that `from_json` gives this folder again without reading it."""
+        facts = vars(self) | {
+            "root": str(self.root),
+            "_class_folders": sorted(self._class_folders),
+            "samples": self.samples.to_dict("list"),
+            "skipped": self.skipped.to_dict("list"),
+        }
+        return json.dumps(facts, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageFolder:
+        """What `to_json` described."""
+        facts = json.loads(text)
+        folder = cls.__new__(cls)
+        vars(folder).update(
+            facts,
+            root=Path(facts["root"]),
+            classes=tuple(facts["classes"]),
+            empty_classes=tuple(facts["empty_classes"]),
+            _class_folders=set(facts["_class_folders"]),
+            samples=pd.DataFrame(facts["samples"], columns=list(_Sample._fields)),
+            skipped=pd.DataFrame(facts["skipped"], columns=list(_Skipped._fields)),
+        )
+        return folder
 
     def _list(self, skipped: list[_Skipped]) -> list[Entry]:
         """The files of all class folders; sets layout, split folders and class folders."""
