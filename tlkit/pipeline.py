@@ -346,27 +346,10 @@ def run_log(run: Run) -> Iterator[None]:
 
 
 def summary(run: Run) -> str:
-    """What the terminal shows at the end: the accuracy with its interval, the worst mistakes, the
-    report."""
-    metrics, predictions = run.metrics, run.predictions
-    split = metrics["evaluated"]
-    part = predictions[predictions["split"] == split]
-    low, high = metrics["accuracy_interval"]
-    lines = [
-        f"accuracy {metrics['accuracy']:.3f} on {len(part)} {split} images (95 % interval "
-        f"{low:.3f} to {high:.3f})"
-    ]
-    wrong = part[part["label"] != part["predicted"]].nlargest(5, "loss")
-    if len(wrong):
-        lines.append("most wrong:")
-        lines += [
-            f"  {row.path}: {row.label}, predicted {row.predicted} ({row.confidence:.0%})"
-            for row in wrong.itertuples()
-        ]
-    else:
-        lines.append(f"most wrong: none, all {len(part)} are right")
-    lines.append(f"report {run.report}")
-    return "\n".join(lines)
+    """What the terminal shows at the end, in five lines; the last is what would help most."""
+    from tlkit.report import words
+
+    return words.summary(run.metrics, run.predictions, run.history_if_any(), str(run.report))
 
 
 def exit_code(run: Run) -> int:

@@ -38,10 +38,15 @@ def test_the_summary_shows_the_numbers_of_metrics_json(cats_and_dogs):
     test = metrics["splits"]["test"]
     shown = numbers(section(page, "summary"))
     assert shown[0] == metrics["accuracy"]
-    assert shown[1:4] == [test["balanced_accuracy"], test["macro_f1"], test["ece"]]
-    assert shown[4:] == [metrics["splits"][split]["accuracy"] for split in ("train", "val")]
-    low, high = (f"{share * 100:.1f}" for share in metrics["accuracy_interval"])
-    assert f"{low}–{high}\u00a0%" in section(page, "summary")
+    keys = ("balanced_accuracy", "macro_f1", "ece", "ece_by_chance")
+    assert shown[1:5] == [test[key] for key in keys]
+    keys = ("accuracy", "balanced_accuracy", "macro_f1")
+    assert shown[5:] == [metrics["splits"][split][k] for split in ("train", "val") for k in keys]
+    for key in ("accuracy_interval", "balanced_accuracy_interval", "macro_f1_interval"):
+        low, high = (f"{share * 100:.1f}" for share in metrics[key])
+        assert f"{low}–{high}\u00a0%" in section(page, "summary")
+    for fact in ("What would help most", "More pictures: "):
+        assert fact in section(page, "summary")
     assert f"It names {test['correct']} of 16 test pictures correctly" in page
 
 

@@ -1,8 +1,12 @@
 """How numbers are written, and what the verdict dares to say."""
 
+import pandas as pd
 import pytest
+from synthetic_run import make_predictions
 
-from tlkit.report.words import duration, notes, percent, verdict
+from tlkit.evaluation.advice import Advice
+from tlkit.evaluation.metrics import score
+from tlkit.report.words import advice, duration, notes, percent, summary, verdict
 
 SPACE = "\u00a0"
 
@@ -41,7 +45,10 @@ def make_metrics(evaluated="val", correct=52, interval=(0.901, 0.997), counts=(2
         "accuracy": correct / images,
         "accuracy_interval": list(interval),
         "balanced_accuracy": correct / images,
-        "per_class": [{"class": n, "images": c} for n, c in zip("ab", counts, strict=True)],
+        "macro_f1": correct / images,
+        "per_class": [
+            {"class": n, "images": c, "recall": 0.9} for n, c in zip("ab", counts, strict=True)
+        ],
     }
     return {"evaluated": evaluated, "splits": {evaluated: split | scores}}
 
@@ -75,6 +82,14 @@ def test_notes_name_what_misleads():
     skewed = make_metrics(correct=45, counts=(44, 9), balanced_accuracy=0.55)
     assert "“a” makes up 83.0\u00a0% of the pictures" in " ".join(notes(skewed))
 
+    macro = make_metrics(correct=45, counts=(44, 9), macro_f1=0.6)
+    assert "Accuracy misleads" in " ".join(notes(macro))
+    assert "Accuracy misleads" not in said
+
+    never = make_metrics()
+    never["splits"]["val"]["per_class"][1]["recall"] = 0.0
+    assert "It never recognises “b”." in notes(never)
+
     absent = notes(make_metrics(counts=(53, 0)))
     assert "No validation picture shows “b”" in " ".join(absent)
 
@@ -82,3 +97,48 @@ def test_notes_name_what_misleads():
     overfit["splits"]["train"] = {"accuracy": 1.0}
     overfit["splits"]["val"]["accuracy_interval"] = [0.7, 0.8]
     assert "overfitting" in " ".join(notes(overfit))
+
+
+def test_the_summary_is_five_lines_with_the_advice_last():
+    classes = ["cat", "dog\x1b[31m"]
+    predictions = make_predictions(classes, {"train": 5, "val": 30}, skill=1.5)
+    metrics = score(predictions, classes)
+    lines = summary(metrics, predictions, pd.DataFrame(), "runs/a/report.html").splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith(f"accuracy {metrics['accuracy']:.3f} on 60 validation pictures (95")
+    assert f"macro-F1 {metrics['macro_f1']:.3f} (" in lines[1]
+    assert f"balanced accuracy {metrics['balanced_accuracy']:.3f}" in lines[1]
+    assert lines[2].startswith("most wrong: val/class ")
+    assert lines[2].count(";") == 4
+    assert lines[3] == "report runs/a/report.html"
+    assert lines[4].startswith("would help most: more pictures")
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_the_summary_of_a_perfect_run():
+    predictions = make_predictions(["cat", "dog"], {"val": 30}, skill=50)
+    lines = summary(score(predictions, ["cat", "dog"]), predictions, pd.DataFrame(), "r").split(
+        "\n"
+    )
+    assert lines[2] == "most wrong: none, all 60 are right"
+    assert "nothing in the training: of 60 held-out pictures all are right" in lines[4]
+
+
+FACTS = {"images": 200, "mistakes": 20, "train": 0.995, "learned_from": 800, "class": "eel",
+         "sure": 6, "expected": 1.21, "phase": "head", "epochs": 20, "before": 0.4,
+         "after": 0.3}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("hold out", "--val-split"),
+        ("fix labels", "6 mistakes were made with over 90 % confidence, where 1.2 are to be"),
+        ("more pictures", "more pictures above all of “eel”: it names 99.5 % of the 800 it"),
+        ("train longer", "longer training (--freeze-epochs 40): in the last 3 of 20 epochs"),
+        ("fine-tune", "fine-tuning (--epochs 10): the new layers alone are right on only 99.5 %"),
+        ("nothing", "20 are wrong"),
+    ],
+)
+def test_advice_states_its_facts(kind, says):
+    assert says in advice(Advice(kind, FACTS)).replace(SPACE, " ")

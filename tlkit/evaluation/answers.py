@@ -159,17 +159,17 @@ def _table(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
     file.write(f"{'confidence':<10}  {'predicted':<{width}}  file\n")
 
     def write(answer: Answer) -> None:
-        best, path = detail.best(answer), _printable(answer.path)
+        best, path = detail.best(answer), printable(answer.path)
         if not best:
-            file.write(f"{'':<10}  {'':<{width}}  {path}  ({_printable(answer.error)})\n")
+            file.write(f"{'':<10}  {'':<{width}}  {path}  ({printable(answer.error)})\n")
             return
         name, confidence = best[0]
         known = confidence >= detail.reject_below
-        line = f"{_percent(confidence):>10}  {_printable(name) if known else DONT_KNOW:<{width}}"
+        line = f"{_percent(confidence):>10}  {printable(name) if known else DONT_KNOW:<{width}}"
         line += f"  {path}"
         rest = best[0 if not known else 1 :] if detail.top_k else []
         if rest:
-            line += "  (" + ", ".join(f"{_printable(n)} {_percent(p)}" for n, p in rest) + ")"
+            line += "  (" + ", ".join(f"{printable(n)} {_percent(p)}" for n, p in rest) + ")"
         file.write(line + "\n")
 
     return write
@@ -180,7 +180,7 @@ def _percent(share: float) -> str:
     return f"{math.floor(share * 1000) / 10:.1f} %"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Nothing that a terminal would obey, and no line break, comes from a name."""
     return "".join(
         "\N{REPLACEMENT CHARACTER}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -77,7 +77,7 @@ def write_report(
         metrics=metrics,
         predictions=predictions,
         history=history,
-        skipped=_table(run, "skipped"),
+        skipped=_skipped(run),
         root=root or (Path(known) if known else None),
     )
     run.write_text(run.report, _page(material, run.folder))
@@ -90,9 +90,7 @@ def render_run(run: Run) -> Path:
     Raises:
         RunError: the run did not finish.
     """
-    # An evaluation on other images has predictions and metrics, but was never trained.
-    history = _table(run, "history")
-    return write_report(run, run.predictions, run.metrics, history)
+    return write_report(run, run.predictions, run.metrics, run.history_if_any())
 
 
 def _page(material: Material, folder: Path) -> str:
@@ -144,10 +142,10 @@ def _embed(
     return large, {"links": links, "budget": GALLERY_BUDGET // 1_000_000}
 
 
-def _table(run: Run, name: Literal["history", "skipped"]) -> pd.DataFrame:
+def _skipped(run: Run) -> pd.DataFrame:
     """A table that a run may lack: empty then."""
     try:
-        return run.history if name == "history" else run.skipped
+        return run.skipped
     except RunError:
         return pd.DataFrame()
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tlkit.evaluation.advice import advise
 from tlkit.evaluation.displays import (
     ConfusionMatrix,
     LearningCurves,
@@ -78,6 +79,7 @@ def summary(material: Material) -> dict[str, Any]:
         "others": others,
         "seconds": _total_seconds(metrics),
         "notes": words.notes(metrics, len(material.skipped)),
+        "advice": words.advice(advise(metrics, material.predictions, material.history)),
     }
 
 
@@ -247,6 +249,7 @@ def passport(material: Material) -> dict[str, Any]:
     metrics = material.metrics
     return {
         "name": material.name,
+        "created": metrics.get("created", "").replace("T", " "),
         "model": metrics.get("model", {}),
         "data": metrics.get("data", {}),
         "device": metrics.get("device"),

@@ -6,7 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
+from tlkit.evaluation.advice import LAST_EPOCHS, SURE, Advice, advise
+from tlkit.evaluation.answers import printable
 from tlkit.evaluation.comparison import Pair
+from tlkit.evaluation.displays import headline, most_wrong
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -62,11 +67,16 @@ def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
         )
     common, share = _majority(scores)
     balanced = scores["balanced_accuracy"]
-    if scores["accuracy"] - balanced > 0.05:
+    if scores["accuracy"] - min(balanced, scores["macro_f1"]) > 0.05:
         found.append(
-            f"Accuracy flatters here, because “{common}” makes up {percent(share)} of the "
-            f"pictures. Every class counted alike, it is {percent(balanced)} (balanced accuracy)."
+            f"Accuracy misleads here, because “{common}” makes up {percent(share)} of the "
+            f"pictures. Every class counted alike, it is {percent(balanced)} (balanced accuracy; "
+            f"macro F1 {percent(scores['macro_f1'])}). Judge by these; --class-weights auto may "
+            "help."
         )
+    never = [row["class"] for row in scores["per_class"] if row["images"] and not row["recall"]]
+    if never and scores["correct"]:
+        found.append(f"It never recognises {listed(never)}.")
     absent = [row["class"] for row in scores["per_class"] if not row["images"]]
     if absent:
         found.append(
@@ -80,6 +90,75 @@ def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
             else f"{skipped:,} files were skipped; they are listed under Data."
         )
     return found
+
+
+def advice(found: Advice) -> str:
+    """The one thing that would help most, and why, in one clause."""
+    facts = found.facts
+    match found.kind:
+        case "hold out":
+            return (
+                "hold some pictures out (--val-split 0.2): nothing was measured on new ones so far"
+            )
+        case "fix labels":
+            return (
+                f"check the labels of the most wrong pictures: {facts['sure']} mistakes were made "
+                f"with over {percent(SURE, 0)} confidence, where {facts['expected']:.1f} are to be "
+                "expected"
+            )
+        case "train longer":
+            flag = "--freeze-epochs" if facts["phase"] == "head" else "--epochs"
+            return (
+                f"longer training ({flag} {2 * facts['epochs']}): in the last {LAST_EPOCHS} of "
+                f"{facts['epochs']} epochs the validation loss still fell from "
+                f"{facts['before']:.3f} to {facts['after']:.3f}"
+            )
+        case "fine-tune":
+            return (
+                "fine-tuning (--epochs 10): the new layers alone are right on only "
+                f"{percent(facts['train'])} of the pictures they learned from"
+            )
+        case "nothing":
+            right = "all are right" if not facts["mistakes"] else f"{facts['mistakes']:,} is wrong"
+            if facts["mistakes"] > 1:
+                right = f"{facts['mistakes']:,} are wrong"
+            return (
+                f"nothing in the training: of {facts['images']:,} held-out pictures {right}; more "
+                "of them would tell more than more training"
+            )
+    who = f" above all of “{facts['class']}”" if facts.get("class") else ""
+    why = f"{facts['mistakes']:,} of {facts['images']:,} new ones are named wrongly"
+    if "train" in facts:
+        why = (
+            f"it names {percent(facts['train'])} of the {facts['learned_from']:,} it learned from "
+            f"correctly, but {percent(1 - facts['mistakes'] / facts['images'])} of new ones"
+        )
+    return f"more pictures{who}: {why}"
+
+
+def summary(
+    metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataFrame, report: str
+) -> str:
+    """What the terminal shows at the end, in five lines."""
+    scores = metrics["splits"][metrics["evaluated"]]
+    low, high = scores["accuracy_interval"]
+    images = len(headline(predictions))
+    wrong = [
+        f"{row['path']} ({row['label']}, said to be {row['predicted']} "
+        f"{percent(row['confidence'], 0)})"
+        for row in most_wrong(predictions, 5).to_dict("records")
+    ]
+    f1_low, f1_high = scores["macro_f1_interval"]
+    lines = [
+        f"accuracy {scores['accuracy']:.3f} on {images:,} {SPLIT_NAMES[metrics['evaluated']]} "
+        f"pictures (95 % interval {low:.3f} to {high:.3f})",
+        f"macro-F1 {scores['macro_f1']:.3f} ({f1_low:.3f} to {f1_high:.3f}), balanced accuracy "
+        f"{scores['balanced_accuracy']:.3f}",
+        f"most wrong: {'; '.join(wrong) if wrong else f'none, all {images:,} are right'}",
+        f"report {report}",
+        f"would help most: {advice(advise(metrics, predictions, history))}",
+    ]
+    return "\n".join(map(printable, lines))
 
 
 def pair_verdict(pair: Pair) -> str:

@@ -1,0 +1,98 @@
+"""The one thing that would help most follows from the numbers, and from nothing else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tlkit.evaluation.advice import advise
+from tlkit.evaluation.metrics import score
+from tlkit.evaluation.predictions_table import predictions_table
+
+CLASSES = ["cat", "dog", "eel"]
+
+
+def make_case(train_right, val_right, confidence=0.7, val_images=200, wrong_class=None):
+    """Predictions with given shares of right answers, all of one confidence."""
+    tables = []
+    for split, share, images in (("train", train_right, 300), ("val", val_right, val_images)):
+        labels = [CLASSES[i % 3] for i in range(images)]
+        if wrong_class is None:
+            right = np.arange(images) < round(share * images)
+        else:
+            right = (np.array(labels) != wrong_class) | (split == "train")
+        truth = np.array([CLASSES.index(label) for label in labels])
+        p = np.full((images, 3), (1 - confidence) / 2, np.float32)
+        p[np.arange(images), np.where(right, truth, (truth + 1) % 3)] = confidence
+        samples = pd.DataFrame({"path": "a", "split": split, "label": labels})
+        tables.append(predictions_table(samples, p, CLASSES))
+    predictions = pd.concat(tables, ignore_index=True)
+    return score(predictions, CLASSES), predictions
+
+
+def make_history(losses, phases=None):
+    return pd.DataFrame(
+        {
+            "phase": phases or ["head"] * len(losses),
+            "loss": losses,
+            "val_loss": losses,
+        }
+    )
+
+
+FLAT = make_history([0.5, 0.31, 0.3, 0.3, 0.3, 0.31])
+
+
+def kind(case, history=FLAT):
+    return advise(*case, history).kind
+
+
+def test_overfitting_asks_for_pictures():
+    found = advise(*make_case(1.0, 0.85), FLAT)
+    assert found.kind == "more pictures"
+    assert found.facts["train"] == 1
+    assert found.facts["mistakes"] == 30
+    assert found.facts["class"] is None
+
+
+def test_a_class_that_makes_most_mistakes_is_named():
+    case = make_case(1, 0, wrong_class="eel")
+    assert advise(*case, FLAT).facts["class"] == "eel"
+
+
+def test_no_gap_and_a_frozen_backbone_ask_for_fine_tuning():
+    assert kind(make_case(0.9, 0.88)) == "fine-tune"
+    tuned = make_history([0.5, 0.4, 0.4, 0.4], ["head", "head", "fine-tune", "fine-tune"])
+    assert kind(make_case(0.9, 0.88), tuned) == "more pictures"
+
+
+def test_a_loss_that_was_still_falling_asks_for_more_epochs():
+    falling = make_history([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    found = advise(*make_case(0.9, 0.88), falling)
+    assert found.kind == "train longer"
+    assert (found.facts["before"], found.facts["after"]) == (0.7, 0.4)
+    assert kind(make_case(1.0, 0.85), falling) == "more pictures", "a gap comes first"
+    assert kind(make_case(0.9, 0.88), make_history([0.9, 0.5])) == "fine-tune"
+
+
+@pytest.mark.parametrize(("right", "images"), [(1.0, 10), (1.0, 1000), (0.996, 1000), (0.95, 20)])
+def test_a_mistake_or_two_ask_for_nothing(right, images):
+    assert kind(make_case(1.0, right, val_images=images)) == "nothing"
+
+
+def test_sure_mistakes_ask_for_a_look_at_the_labels():
+    assert kind(make_case(1.0, 0.9, confidence=0.97)) == "fix labels"
+    assert kind(make_case(1.0, 0.9, confidence=0.91)) == "more pictures", "20 of 200 is its word"
+
+
+def test_without_held_out_pictures_the_first_thing_is_to_hold_some_out():
+    _, predictions = make_case(1.0, 0.9)
+    train = predictions[predictions["split"] == "train"]
+    assert advise(score(train, CLASSES), train, FLAT).kind == "hold out"
+
+
+def test_an_evaluation_has_no_training_to_speak_of():
+    _, predictions = make_case(1.0, 0.9)
+    test = predictions[predictions["split"] == "val"].assign(split="test")
+    found = advise(score(test, CLASSES), test, pd.DataFrame())
+    assert found.kind == "more pictures"
+    assert "train" not in found.facts

@@ -1,0 +1,91 @@
+"""The one thing that would help most, decided from what the run measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from tlkit.evaluation.displays import LearningCurves, headline
+
+Kind = Literal["hold out", "fix labels", "more pictures", "train longer", "fine-tune", "nothing"]
+
+# A mistake made with more confidence than this is a sure one.
+SURE = 0.9
+# So many times more sure mistakes than the calibrated confidence allows speak of wrong labels.
+SUSPICIOUS = 3.0
+# A validation loss that still fell by this share in the last epochs was not done.
+STILL_FALLING, LAST_EPOCHS = 0.05, 3
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What would help most, and the numbers that say so.
+
+    Attributes:
+        kind: the one thing.
+        facts: what was measured; `tlkit.report.words` puts it into a sentence.
+    """
+
+    kind: Kind
+    facts: dict[str, Any]
+
+
+def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataFrame) -> Advice:
+    """Choose between more pictures, mended labels, longer or deeper training, and nothing.
+
+    Args:
+        metrics: as in metrics.json.
+        predictions: as in predictions.csv.
+        history: as in history.csv; empty for an evaluation on other images.
+    """
+    scores = metrics["splits"][metrics["evaluated"]]
+    images, mistakes = scores["images"], scores["images"] - scores["correct"]
+    if metrics["evaluated"] == "train":
+        return Advice("hold out", {})
+    high = scores["accuracy_interval"][1]
+    facts: dict[str, Any] = {"images": images, "mistakes": mistakes}
+    sure, expected = _sure_mistakes(predictions)
+    if sure >= 3 and sure > SUSPICIOUS * expected:
+        return Advice("fix labels", facts | {"sure": sure, "expected": expected})
+    if mistakes <= max(1, 0.005 * images):
+        return Advice("nothing", facts)
+    train = metrics["splits"].get("train")
+    if train is None or not len(history):
+        return Advice("more pictures", facts | {"class": _hardest(scores)})
+    facts |= {"train": train["accuracy"], "learned_from": train["images"]}
+    if train["accuracy"] > high:
+        return Advice("more pictures", facts | {"class": _hardest(scores)})
+    last = LearningCurves.from_history(history).phases[-1]
+    losses = last.curves["val_loss"]
+    if last.best == last.epochs[-1] and len(losses) > LAST_EPOCHS:
+        before, after = losses[-1 - LAST_EPOCHS], losses[-1]
+        if after < before * (1 - STILL_FALLING):
+            return Advice(
+                "train longer",
+                facts
+                | {"phase": last.name, "epochs": len(losses), "before": before, "after": after},
+            )
+    if last.name == "head":
+        return Advice("fine-tune", facts)
+    return Advice("more pictures", facts | {"class": _hardest(scores)})
+
+
+def _sure_mistakes(predictions: pd.DataFrame) -> tuple[int, float]:
+    """How many mistakes were sure, and how many there should be if confidence kept its word."""
+    table = headline(predictions)
+    sure = table[table["confidence"] > SURE]
+    return int((sure["label"] != sure["predicted"]).sum()), float((1 - sure["confidence"]).sum())
+
+
+def _hardest(scores: dict[str, Any]) -> str | None:
+    """The class with at least half of all mistakes, if there are more than two classes."""
+    missed = {
+        row["class"]: round(row["images"] * (1 - row["recall"]))
+        for row in scores["per_class"]
+        if row["recall"] is not None
+    }
+    worst = max(missed, key=lambda name: missed[name])
+    enough = 2 * missed[worst] >= sum(missed.values()) and len(missed) > 2
+    return worst if enough else None
