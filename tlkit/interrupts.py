@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+AGAIN = 1.0
+"""Seconds after which an exception that Python has swallowed is raised again."""
 
 
 class Terminated(SystemExit):
@@ -15,17 +19,28 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def end_on_sigterm() -> Iterator[None]:
-    """Inside, the first SIGTERM unwinds the stack with `Terminated`; the second one kills."""
+    """Inside, SIGTERM raises `Terminated` in the main thread.
+
+    An exception out of a signal handler is lost when it happens to come inside a destructor or a
+    weak reference's callback; so it is raised again until it has left this context.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    left = threading.Event()
+
+    def remind() -> None:
+        if not left.wait(AGAIN):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def leave(signum: int, frame: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated(128 + signum)
+        if not left.is_set():
+            threading.Thread(target=remind, daemon=True).start()
+            raise Terminated(128 + signum)
 
     previous = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
+        left.set()
         signal.signal(signal.SIGTERM, previous)

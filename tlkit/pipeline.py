@@ -74,7 +74,7 @@ def finetune(
         resolved = resolve(data, recipe, settings)
         checkpoint = Checkpoint.start(Run.create(Path(output), name, exist_ok), resolved.to_toml())
     run = checkpoint.run
-    with run_log(run), end_on_sigterm(), checkpoint:
+    with run_log(run), checkpoint, end_on_sigterm():
         run_recipe(resolved, run, checkpoint)
     return run
 

@@ -1,0 +1,243 @@
+"""Kill runs, let them go on, and compare bytes."""
+
+import json
+import logging
+import os
+import random
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tlkit
+from tests.conftest import TINY, make_pictures
+from tests.forked import Forks
+from tlkit.checkpoint import Checkpoint
+from tlkit.errors import RecipeError, RunError
+from tlkit.runs import Run
+
+KILLS = 25
+
+
+class Victim:
+    """A short run of a small network, with both phases, and how it ends if nobody kills it."""
+
+    def __init__(self, folder: Path, forks: Forks):
+        self.forks, self.runs = forks, folder / "runs"
+        pictures = make_pictures(folder / "pictures", per_class=12, size=(40, 36))
+        weights = folder / "lenet.weights.h5"
+        tlkit.build_backbone("lenet5_modern", weights=None).save_weights(weights)
+        self.settings: dict[str, Any] = {
+            "data": str(pictures), "backbone": "lenet5_modern", "weights": str(weights),
+            "freeze_epochs": 2, "epochs": 2, "unfreeze": "1", "batch_size": 8, "augment": "light",
+            "schedule": "cosine", "output": str(self.runs), "resume": True,
+        }  # fmt: skip
+        code, self.seconds = self.forks.run(self.settings | {"name": "whole"})
+        assert code == 0
+        self.predictions = self.file("whole", "predictions.csv")
+
+    def run(self, name: str, **end: Any) -> int:
+        return self.forks.run(self.settings | {"name": name}, **end)[0]
+
+    def file(self, name: str, file: str) -> bytes:
+        return (self.runs / name / file).read_bytes()
+
+    def log(self, name: str) -> str:
+        file = self.runs / name / "log.txt"
+        return file.read_text() if file.is_file() else ""
+
+    def finished(self, name: str) -> set[str]:
+        """Stages and phases that a killed run had finished."""
+        folder = self.runs / name / "checkpoint"
+        found: set[str] = set()
+        if (folder / "stages.json").is_file():
+            found |= set(json.loads((folder / "stages.json").read_text())["stages"])
+        if (folder / "training.npz").is_file():
+            with np.load(folder / "training.npz") as file:
+                found |= set(json.loads(file["facts"].tobytes())["done"])
+        return found
+
+    def check_end(self, name: str, finished: set[str], before: str) -> None:
+        """The run went on to the same bytes, repeated nothing and left nothing behind."""
+        new = self.log(name).removeprefix(before)
+        said = {"scan": "reading images", "head": "head 1/2", "fine-tune": "fine-tune 1/2"}
+        for stage in finished & set(said):
+            assert said[stage] not in new, f"{stage} was repeated"
+        assert "save" not in finished or "1  take" not in new
+        assert self.file(name, "predictions.csv") == self.predictions
+        names = {path.name for path in (self.runs / name).iterdir()}
+        assert names == {path.name for path in (self.runs / "whole").iterdir()}
+        history = Run(self.runs / name).history
+        assert history["epoch"].tolist() == [1, 2, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    with Forks() as forks:
+        yield Victim(tmp_path_factory.mktemp("victim"), forks)
+
+
+@pytest.mark.parametrize("at", ["reading images", "head 2/2", "fine-tune 1/2"])
+def test_killed_at_a_known_moment(victim: Victim, at: str) -> None:
+    name = re.sub(r"\W", "-", at)
+    assert victim.run(name, at=at) == -signal.SIGKILL
+    finished, before = victim.finished(name), victim.log(name)
+    assert victim.run(name) == 0
+    victim.check_end(name, finished, before)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(victim: Victim) -> None:
+    moments = sorted(random.Random(0).uniform(0, victim.seconds) for _ in range(KILLS))
+    reached = []
+    for number, moment in enumerate(moments):
+        name = f"random-{number}"
+        code = victim.run(name, after=moment)
+        assert code in (-signal.SIGKILL, 0)
+        finished, before = victim.finished(name), victim.log(name)
+        reached.append((code, len(finished), before.count("\n")))
+        assert victim.run(name) == 0
+        if code:
+            victim.check_end(name, finished, before)
+    assert sum(code != 0 for code, *_ in reached) > KILLS * 0.6, reached
+    assert len(set(reached)) > 5, f"moments all alike: {reached}"
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(victim: Victim) -> None:
+    moments = random.Random(1)
+    for attempt in range(40):
+        reach = (0.1 + attempt / 10) * victim.seconds
+        if victim.run("stubborn", after=moments.uniform(0, reach)) == 0:
+            break
+    assert victim.run("stubborn") == 0
+    assert victim.file("stubborn", "predictions.csv") == victim.predictions
+
+
+@pytest.mark.parametrize(("at", "epochs"), [("head 2/2", 1), ("fine-tune 2/2", 3)])
+def test_sigterm_saves_and_leaves(victim: Victim, at: str, epochs: int) -> None:
+    name = f"term-{at[:4]}"
+    assert victim.run(name, at=at, signal=signal.SIGTERM) == 128 + signal.SIGTERM
+    before = victim.log(name)
+    assert "--resume" in before
+    with np.load(victim.runs / name / "checkpoint" / "training.npz") as file:
+        facts = json.loads(file["facts"].tobytes())
+    assert len(facts["history"]) >= epochs, "an epoch that had ended was not saved"
+    finished = victim.finished(name)
+    assert victim.run(name) == 0
+    victim.check_end(name, finished, before)
+
+
+def begun(folder: Path, name: str = "a", recipe: str = "seed = 3\n") -> Checkpoint:
+    return Checkpoint.start(Run.create(folder, name), recipe)
+
+
+def test_the_newest_unfinished_run_that_nobody_works_on(tmp_path: Path) -> None:
+    checkpoints = [begun(tmp_path, name) for name in "abc"]
+    for age, checkpoint in enumerate(checkpoints):
+        os.utime(checkpoint.recipe_file, (1e9 - age, 1e9 - age))
+    for checkpoint in checkpoints[1:]:
+        checkpoint._lock.release()
+    found = Checkpoint.find(tmp_path, None)
+    assert found is not None
+    assert found.run.folder.name == "b", "a is newer, but it is being worked on"
+    assert Checkpoint.find(tmp_path, "never") is None
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with begun(tmp_path), pytest.raises(RunError, match="Another process works on"):
+        Checkpoint.find(tmp_path, "a")
+    assert Checkpoint.find(tmp_path, "a") is None, "it is finished"
+
+
+def test_states_in_between_wait_in_memory_until_they_are_needed(tmp_path: Path) -> None:
+    checkpoint = begun(tmp_path)
+    checkpoint.finish("scan")
+    with pytest.raises(RuntimeError), checkpoint:  # noqa: PT012
+        for epoch in range(200):
+            checkpoint.keep_training({"model/x": np.full(3, epoch)}, {"epoch": epoch})
+        saved = checkpoint.training()
+        assert saved is not None
+        assert saved[1]["epoch"] < 199, "200 files in no time"
+        raise RuntimeError
+    again = Checkpoint.find(tmp_path, "a")
+    assert again is not None
+    arrays, facts = again.training() or ({}, {})
+    assert facts == {"epoch": 199}
+    assert arrays["model/x"].tolist() == [199] * 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", b"not a zip at all"])
+def test_a_damaged_state_is_named(tmp_path: Path, damage: bytes) -> None:
+    checkpoint = begun(tmp_path)
+    checkpoint._training_file.write_bytes(damage)
+    with pytest.raises(RunError, match=r"training\.npz is damaged"):
+        checkpoint.training()
+
+
+def test_a_hostile_state_runs_nothing(tmp_path: Path) -> None:
+    checkpoint = begun(tmp_path)
+    with checkpoint._training_file.open("wb") as file:
+        np.savez(file, facts=np.array([print], dtype=object))
+    with pytest.raises(RunError, match="damaged"):
+        checkpoint.training()
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    checkpoint = begun(tmp_path)
+    checkpoint._lock.release()
+    rests = [tmp_path / "a" / ".model-x1.keras", checkpoint.folder / ".training-y2.npz"]
+    for rest in rests:
+        rest.write_text("half")
+    assert Checkpoint.find(tmp_path, "a")
+    assert not any(rest.exists() for rest in rests)
+
+
+def test_a_run_goes_on_as_it_began(tmp_path: Path) -> None:
+    checkpoint = begun(tmp_path, recipe="[train]\nepochs = 4\nfreeze_epochs = 1\n")
+    checkpoint.finish("scan")
+    checkpoint._lock.release()
+    with pytest.raises(RecipeError, match=r"train\.epochs = 4, but 7"):
+        tlkit.finetune(output=tmp_path, name="a", resume=True, epochs=7)
+    assert Checkpoint.find(tmp_path, "a"), "it is free for the next attempt"
+
+
+def test_finished_runs_stay_and_unknown_ones_begin(
+    run: tlkit.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    files = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    again = tlkit.finetune(output=run.folder.parent, name=run.folder.name, resume=True)
+    assert again.folder == run.folder
+    assert files == {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    assert "finished already" in caplog.text
+    with pytest.raises(RecipeError, match="--data"):
+        tlkit.finetune(output=tmp_path, name="never", resume=True)
+
+
+def test_writing_over_a_run_never_mixes_the_two(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "a"
+    old.mkdir()
+    for name in ("predictions.csv", "metrics.json", "report.html"):
+        (old / name).write_text("old")
+    with pytest.raises(RunError):
+        tlkit.finetune(pictures, output=tmp_path, name="a", **TINY)
+    with pytest.raises(RecipeError):
+        tlkit.finetune(pictures, output=tmp_path, name="a", exist_ok=True, epochs=1, unfreeze="99")
+    assert (old / "predictions.csv").read_text() == "old", "a refused recipe cost the old run"
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no training today")
+
+    monkeypatch.setattr("tlkit.trainer.fit", fail)
+    with pytest.raises(RuntimeError):
+        tlkit.finetune(pictures, output=tmp_path, name="a", exist_ok=True, **TINY)
+    assert {path.name for path in old.iterdir()} == {
+        *("checkpoint", "log.txt", "recipe.toml", "split.csv", "skipped.csv")
+    }
