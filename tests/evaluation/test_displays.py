@@ -6,11 +6,13 @@ import pytest
 
 from tlkit.evaluation.displays import (
     ConfusionMatrix,
+    CoverageCurve,
     LearningCurves,
     ReliabilityDiagram,
     most_correct,
     most_uncertain,
     most_wrong,
+    threshold_curves,
 )
 from tlkit.evaluation.metrics import score
 
@@ -110,3 +112,49 @@ def test_learning_curves_without_validation_or_epochs():
     assert np.isnan(head.curves["val_loss"]).all()
     assert np.isnan(head.curves["accuracy"]).all()
     assert LearningCurves.from_history(history.iloc[:0]).phases == []
+
+
+def many(images=300, seed=0):
+    random = np.random.default_rng(seed)
+    p = random.dirichlet([0.6, 0.6, 0.6], size=images).round(2) + 0.001
+    labels = [CLASSES[random.choice(3, p=row / row.sum())] for row in p]
+    return make_table("val", list(zip(map(str, range(images)), labels, p, strict=True)))
+
+
+def test_the_areas_of_the_drawn_curves_are_the_scores():
+    table = many()
+    rows = {row["class"]: row for row in score(table, CLASSES)["splits"]["val"]["per_class"]}
+    curves = threshold_curves(table, CLASSES, ["eel", "cat"])
+    assert [(curve.name, curve.place) for curve in curves] == [("eel", 2), ("cat", 0)]
+    for curve in curves:
+        assert curve.images == rows[curve.name]["images"]
+        assert np.trapezoid(curve.hits, curve.false_alarms) == pytest.approx(
+            rows[curve.name]["auc"]
+        )
+        steps = np.diff(curve.recall, prepend=0) * curve.precision
+        assert steps.sum() == pytest.approx(rows[curve.name]["average_precision"])
+        assert curve.recall[-1] == 1
+        assert curve.recall[-2] < 1
+
+
+def test_a_class_without_images_has_no_curve(predictions):
+    table = predictions[predictions["label"] != "eel"]
+    assert [c.name for c in threshold_curves(table, CLASSES, CLASSES)] == ["cat", "dog"]
+
+
+def test_coverage_by_hand(predictions):
+    curve = CoverageCurve.from_predictions(predictions)
+    assert curve.points["confidence"].tolist() == [0.98, 0.90, 0.60, 0.45, 0.40]
+    assert curve.points["correct"].tolist() == [1, 1, 2, 2, 3]
+    assert curve.points["coverage"].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
+    assert curve.at(0)["accuracy"] == score(predictions, CLASSES)["accuracy"]
+    assert curve.at(0.6)["answered"] == 3
+    assert curve.at(0.61)["answered"] == 2
+    assert curve.at(0.99) is None
+    assert (curve.points["accuracy_low"] <= curve.points["accuracy"]).all()
+
+
+def test_answers_of_one_confidence_are_withheld_together(predictions):
+    twice = pd.concat([predictions, predictions], ignore_index=True)
+    curve = CoverageCurve.from_predictions(twice)
+    assert curve.points["answered"].tolist() == [2, 4, 6, 8, 10]

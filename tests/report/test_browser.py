@@ -9,6 +9,7 @@ import pytest
 from synthetic_run import make_run
 
 from tlkit.report import render, render_run
+from tlkit.runs import Run
 
 pytestmark = pytest.mark.browser
 
@@ -231,15 +232,55 @@ def test_the_table_sorts_by_any_column_with_undefined_last(open_report, tmp_path
     metrics["splits"]["val"]["per_class"][1]["precision"] = None
     run.write_metrics(metrics)
     page = open_report(render_run(run))
-    names = page.locator(".sortable tbody bdi")
-    page.locator(".sortable thead button").nth(0).click()
+    names = page.locator("#per_class tbody bdi")
+    page.locator("#per_class thead button").nth(0).click()
     assert names.all_text_contents() == ["a", "b", "c"]
-    page.locator(".sortable thead button").nth(0).click()
+    page.locator("#per_class thead button").nth(0).click()
     assert names.all_text_contents() == ["c", "b", "a"]
     for _ in range(2):
-        page.locator(".sortable thead button").nth(2).click()
+        page.locator("#per_class thead button").nth(2).click()
         assert names.all_text_contents()[-1] == "c"
-    assert page.locator("[aria-sort]").get_attribute("aria-sort") == "ascending"
+    assert page.locator("#per_class [aria-sort]").get_attribute("aria-sort") == "ascending"
+
+
+def test_one_class_can_be_picked_out_of_the_curves(open_report, report):
+    page = open_report(report)
+    lit = page.locator(".threshold.lit")
+    assert lit.count() == 0
+    page.select_option("#curve-class", label="dog")
+    assert lit.count() == 2
+    assert lit.first.get_attribute("data-curve") == "1"
+    dimmed = page.locator(".threshold:not(.lit)").first
+    assert float(dimmed.evaluate("e => getComputedStyle(e).opacity")) < 0.5
+    page.select_option("#curve-class", "")
+    assert lit.count() == 0
+    names = page.locator("#thresholds tbody bdi")
+    before = names.all_text_contents()
+    page.locator("#thresholds thead button").nth(2).click()
+    assert names.all_text_contents() == before[::-1]
+
+
+def test_the_threshold_of_dont_know_can_be_moved(open_report, report):
+    page = open_report(report)
+    table = Run(report.parent).predictions
+    test = table[table["split"] == "test"]
+    slider, readout = page.locator("#reject-below"), page.locator("#reject-readout")
+    assert readout.text_content().startswith("It answers 16 pictures of 16 (100\u00a0%)")
+    slider.focus()
+    for _ in range(70):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#reject-value").text_content() == "70\u00a0%"
+    kept = test[test["confidence"] >= 0.7]
+    wrong = int((kept["label"] != kept["predicted"]).sum())
+    lost = int((test["label"] == test["predicted"]).sum()) - (len(kept) - wrong)
+    assert f"It answers {len(kept)} pictures of 16" in readout.text_content()
+    assert f"{wrong} mistake" in readout.text_content()
+    assert f"{lost} right answer" in readout.text_content()
+    box = page.locator("#coverage-mark").evaluate("e => [e.cx.baseVal.value, e.cy.baseVal.value]")
+    assert box[0] == pytest.approx(46 + 382 * len(kept) / 16)
+    page.get_by_role("button", name="Show what it would reject").click()
+    assert page.input_value("[name=high]") == "70"
+    assert tiles(page).count() == (test["confidence"] <= 0.7).sum()
 
 
 def test_the_matrix_as_a_picture_answers_mouse_and_keys(open_report, tmp_path):

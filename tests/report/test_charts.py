@@ -1,13 +1,28 @@
 """Coordinates: monotone, inside the frame, honest about gaps."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit.evaluation.displays import LearningCurves, ReliabilityDiagram
-from tlkit.report.charts import Axis, learning_chart, nice_ticks, reliability_chart
+from tlkit.evaluation.displays import (
+    CoverageCurve,
+    LearningCurves,
+    ReliabilityDiagram,
+    ThresholdCurve,
+)
+from tlkit.report.charts import (
+    Axis,
+    coverage_chart,
+    learning_chart,
+    nice_ticks,
+    precision_recall_chart,
+    reliability_chart,
+    roc_chart,
+)
 
 
 @given(low=st.floats(-1e3, 1e3), span=st.floats(1e-3, 1e4), most=st.integers(2, 8))
@@ -69,3 +84,51 @@ def test_reliability_bars_show_their_own_bins():
     assert (high["images"], high["accuracy"]) == (3, 1)
     assert high["top"] == chart.y.at(1)
     assert low["top"] == chart.marks["base"]
+
+
+def make_threshold_curve(points=4):
+    rising = np.linspace(0, 1, points)
+    return ThresholdCurve("cat", 1, 9, rising, np.sqrt(rising), rising, 1 - rising / 2)
+
+
+def places(path):
+    return [tuple(map(float, pair.split())) for pair in re.split("[ML]", path.strip("MZ"))]
+
+
+def test_roc_goes_from_corner_to_corner():
+    (curve,) = roc_chart([make_threshold_curve()]).marks["curves"]
+    first, *_, last = places(curve["path"])
+    assert first == (46, 214)
+    assert last == (428, 12)
+    assert curve["place"] == 1
+
+
+def test_precision_holds_from_the_recall_before_it():
+    chart = precision_recall_chart([make_threshold_curve(3)])
+    half, end = chart.x.at(0.5), chart.x.at(1)
+    assert chart.marks["curves"][0]["path"] == (
+        f"M46 12V{chart.y.at(0.75):g}H{half:g}V{chart.y.at(0.5):g}H{end:g}"
+    )
+
+
+def test_thousands_of_points_are_thinned_to_what_can_be_seen():
+    chart = roc_chart([make_threshold_curve(20_000)])
+    found = places(chart.marks["curves"][0]["path"])
+    assert len(found) < 900
+    assert found[-1] == (428, 12)
+
+
+def test_coverage_stays_inside_the_frame():
+    predictions = pd.DataFrame(
+        {
+            "split": "val",
+            "label": ["a", "b"] * 20,
+            "predicted": ["a"] * 40,
+            "confidence": np.linspace(0.5, 0.99, 40),
+        }
+    )
+    chart = coverage_chart(CoverageCurve.from_predictions(predictions))
+    for path in (chart.marks["line"], chart.marks["band"]):
+        for x, y in places(path):
+            assert chart.x.start <= x <= chart.x.end
+            assert chart.y.end <= y <= chart.y.start

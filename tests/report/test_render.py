@@ -57,11 +57,48 @@ def test_tables_show_the_numbers_of_metrics_json(cats_and_dogs):
     assert numbers(rows) == [
         row[k] for row in test["per_class"] for k in ("precision", "recall", "f1")
     ]
+    by_precision = sorted(test["per_class"], key=lambda row: row["average_precision"])
+    assert numbers(section(page, "thresholds")) == [
+        row[k] for row in by_precision for k in ("average_precision", "auc")
+    ]
     cells = re.findall(r'class="count">(\d+)<|class="zero">(0)<', section(page, "confusion"))
     assert [int(a or b) for a, b in cells] == np.ravel(test["confusion_matrix"]).tolist()
     steps = numbers(section(page, "steps"))
     assert steps[-2:] == [23_587_712, 4_098]
     assert "23,587,712</data> parameters frozen" in page
+
+
+def test_coverage_and_calibration_state_what_was_measured(cats_and_dogs):
+    metrics = cats_and_dogs.metrics
+    metrics["calibration"] = {
+        "temperature": 1.7, "images": 24, "loss_before": 0.5, "loss_after": 0.4,
+        "ece_before": 0.123, "ece_after": 0.045,
+    }  # fmt: skip
+    cats_and_dogs.write_metrics(metrics)
+    page = render_run(cats_and_dogs).read_text()
+    shown = numbers(section(page, "calibration"))
+    for number in (1.7, 0.123, 0.045, pytest.approx(metrics["ece"])):
+        assert number in shown
+    assert "tempered" in section(page, "calibration")
+    table = cats_and_dogs.predictions
+    test = table[table["split"] == "test"]
+    kept = test[test["confidence"] >= 0.9]
+    row = re.search(r"90\u00a0%</th>(.*?)</tr>", section(page, "coverage"), re.S).group(1)
+    assert numbers(row) == pytest.approx(
+        [len(kept) / len(test), (kept["label"] == kept["predicted"]).mean()]
+    )
+
+
+def test_of_many_classes_the_hardest_are_drawn(tmp_path):
+    classes = [f"class {i}" for i in range(25)]
+    run = make_run(tmp_path, classes, {"val": 6}, pictures=False, skill=2)
+    html = section(render_run(run).read_text(), "thresholds")
+    drawn = set(re.findall(r'data-curve="(\d+)"', html))
+    rows = run.metrics["splits"]["val"]["per_class"]
+    hardest = sorted(range(25), key=lambda i: rows[i]["average_precision"])[:20]
+    assert drawn == {str(i) for i in hardest}
+    assert html.count('class="threshold"') == 40
+    assert "Drawn are the 20 classes" in html
 
 
 def test_grids_hold_the_headline_split_only_with_alternative_texts(cats_and_dogs):

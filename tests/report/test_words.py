@@ -6,7 +6,7 @@ from synthetic_run import make_predictions
 
 from tlkit.evaluation.advice import Advice
 from tlkit.evaluation.metrics import score
-from tlkit.report.words import advice, duration, notes, percent, summary, verdict
+from tlkit.report.words import advice, duration, interval, notes, percent, summary, verdict
 
 SPACE = "\u00a0"
 
@@ -35,6 +35,18 @@ def test_percent_never_claims_all_or_none(share, digits, text):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text.replace(" ", SPACE)
+
+
+@pytest.mark.parametrize(
+    ("pair", "text"),
+    [
+        ((0.7704, 0.9695), "77.0–97.0 %"),
+        ((0, 1), "0–100 %"),
+        ((0.0001, 0.99999), "0.1–99.9 %"),
+    ],
+)
+def test_an_interval_reaches_the_ends_only_where_it_does(pair, text):
+    assert interval(pair) == text.replace(" ", SPACE)
 
 
 def make_metrics(evaluated="val", correct=52, interval=(0.901, 0.997), counts=(27, 26), **scores):

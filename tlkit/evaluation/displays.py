@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
-from tlkit.evaluation.intervals import accuracy_interval
+from tlkit.evaluation.intervals import accuracy_interval, wilson
 from tlkit.evaluation.metrics import (
     CALIBRATION_BINS,
+    LARGEST_MATRIX,
     calibration,
     confused_pairs,
     headline_split,
@@ -153,3 +154,97 @@ class ReliabilityDiagram:
         rows["accuracy_low"] = [low for low, _ in intervals]
         rows["accuracy_high"] = [high for _, high in intervals]
         return cls(rows, ece, len(table))
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """One class against the rest, while the threshold on its probability falls.
+
+    Args:
+        name: the class.
+        place: its number in the order of the model's outputs.
+        images: how many show it, of the split.
+        false_alarms, hits: the ROC curve; (points,) each, from 0 to 1.
+        recall, precision: the precision-recall curve, recall rising; each precision holds from the
+            recall before it to its own, which is how average precision counts.
+    """
+
+    name: str
+    place: int
+    images: int
+    false_alarms: np.ndarray
+    hits: np.ndarray
+    recall: np.ndarray
+    precision: np.ndarray
+
+
+def threshold_curves(
+    predictions: pd.DataFrame, classes: Sequence[str], chosen: Sequence[str]
+) -> list[ThresholdCurve]:
+    """The curves of some classes on the headline split; classes without images have none."""
+    table = headline(predictions)
+    curves: list[ThresholdCurve] = []
+    for name in chosen if len(classes) <= LARGEST_MATRIX else ():
+        own = (table["label"] == name).to_numpy()
+        if not 0 < own.sum() < len(own):
+            continue
+        p = table[f"p_{name}"].to_numpy(dtype=float)
+        false_alarms, hits, _ = roc_curve(own, p)
+        precision, recall, _ = precision_recall_curve(own, p, drop_intermediate=True)
+        recall, precision = recall[::-1], precision[::-1]
+        # Once all are found, a lower threshold only adds what is wrong.
+        end = int(np.argmax(recall == 1)) + 1
+        curves.append(
+            ThresholdCurve(
+                name=name,
+                place=list(classes).index(name),
+                images=int(own.sum()),
+                false_alarms=false_alarms,
+                hits=hits,
+                recall=recall[:end],
+                precision=precision[:end],
+            )
+        )
+    return curves
+
+
+@dataclass(frozen=True)
+class CoverageCurve:
+    """What is gained and lost when the least confident answers are withheld.
+
+    Args:
+        points: one row per distinct confidence, falling: confidence (answer from here up), answered
+            (images), correct, coverage, accuracy, accuracy_low, accuracy_high (Wilson 95 %).
+        images: of the split.
+    """
+
+    points: pd.DataFrame
+    images: int
+
+    @classmethod
+    def from_predictions(cls, predictions: pd.DataFrame) -> CoverageCurve:
+        """The curve of the headline split."""
+        table = headline(predictions).sort_values("confidence", ascending=False)
+        right = (table["label"] == table["predicted"]).to_numpy()
+        confidence = table["confidence"].to_numpy(dtype=float)
+        # Answers of one confidence are given or withheld together.
+        last = np.append(confidence[1:] != confidence[:-1], True)
+        answered, correct = np.arange(1, len(table) + 1)[last], np.cumsum(right)[last]
+        low, high = wilson(correct / answered, answered)
+        points = pd.DataFrame(
+            {
+                "confidence": confidence[last],
+                "answered": answered,
+                "correct": correct,
+                "coverage": answered / len(table),
+                "accuracy": correct / answered,
+                "accuracy_low": low,
+                "accuracy_high": high,
+            }
+        )
+        return cls(points, len(table))
+
+    def at(self, threshold: float) -> dict[str, Any] | None:
+        """The row of `points` for answers of at least this confidence; None when there is none."""
+        rows = self.points[self.points["confidence"] >= threshold]
+        return {str(key): float(n) for key, n in rows.iloc[-1].items()} if len(rows) else None

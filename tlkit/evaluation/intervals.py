@@ -25,12 +25,18 @@ def accuracy_interval(correct: int, images: int) -> list[float] | None:
 
 def share_interval(share: float, weight: float) -> list[float]:
     """Wilson's interval of a share that `weight` images vouch for; `weight` need not be whole."""
+    low, high = wilson(np.array([share]), np.array([weight]))
+    return [float(low[0]), float(high[0])]
+
+
+def wilson(share: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95 % interval of many shares at once, low and high ends."""
     square = _Z**2
-    centre = (share + square / (2 * weight)) / (1 + square / weight)
-    spread = share * (1 - share) / weight + square / (4 * weight**2)
-    half = _Z / (1 + square / weight) * float(np.sqrt(spread))
-    # Within rounding a share of all images has 1 as its upper end.
-    return [float(max(0.0, min(centre - half, share))), float(min(1.0, max(centre + half, share)))]
+    centre = (share + square / (2 * images)) / (1 + square / images)
+    spread = share * (1 - share) / images + square / (4 * images**2)
+    half = _Z / (1 + square / images) * np.sqrt(spread)
+    # Rounding must not put a share of all or none outside its own interval.
+    return np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
 
 
 def auc_interval(auc: float, positives: int, negatives: int) -> list[float]:

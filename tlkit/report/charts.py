@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tlkit.evaluation.displays import LearningCurves, ReliabilityDiagram
+from tlkit.evaluation.displays import (
+    CoverageCurve,
+    LearningCurves,
+    ReliabilityDiagram,
+    ThresholdCurve,
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,72 @@ def reliability_chart(diagram: ReliabilityDiagram) -> Chart:
     ]
     diagonal = (x.at(0), y.at(0), x.at(1), y.at(1))
     return Chart(x, y, {"bars": bars, "diagonal": diagonal, "base": y.at(0)}, height=360)
+
+
+def roc_chart(curves: list[ThresholdCurve]) -> Chart:
+    """Hit rate against false alarms. Marks: `curves` (place, name, path), `diagonal`."""
+    x, y = _share_axes()
+    drawn = [
+        _curve(curve, "M" + "L".join(_thin(zip(curve.false_alarms, curve.hits, strict=True), x, y)))
+        for curve in curves
+    ]
+    diagonal = (x.at(0), y.at(0), x.at(1), y.at(1))
+    return Chart(x, y, {"curves": drawn, "diagonal": diagonal})
+
+
+def precision_recall_chart(curves: list[ThresholdCurve]) -> Chart:
+    """Precision against recall, in steps. Marks: `curves` (place, name, path), no `diagonal`."""
+    x, y = _share_axes()
+    drawn = []
+    for curve in curves:
+        places = _thin(zip(curve.recall, curve.precision, strict=True), x, y)
+        path = f"M{places[0]}"
+        for place in places[1:]:
+            across, up = place.split(" ")
+            path += f"V{up}H{across}"
+        drawn.append(_curve(curve, path))
+    return Chart(x, y, {"curves": drawn, "diagonal": None})
+
+
+def coverage_chart(curve: CoverageCurve) -> Chart:
+    """Accuracy of the answers given against the share of images answered.
+
+    Returns:
+        Marks: `line` and `band` (the 95 % interval), both path data.
+    """
+    points = curve.points
+    ticks = [(t, percent_text(t)) for t in (0, 0.25, 0.5, 0.75, 1)]
+    lowest = float(points["accuracy_low"].quantile(0.02))
+    values = nice_ticks(min(lowest, 0.9), 1.0, 5)
+    x = Axis(0, 1, 46, 428, ticks)
+    y = Axis(values[0], 1, 214, 12, [(t, percent_text(t)) for t in values if t <= 1])
+
+    def places(column: str) -> list[str]:
+        clipped = points[column].clip(lower=y.low)
+        return _thin(zip(points["coverage"], clipped, strict=True), x, y)
+
+    band = places("accuracy_high") + places("accuracy_low")[::-1]
+    marks = {"line": "M" + "L".join(places("accuracy")), "band": "M" + "L".join(band) + "Z"}
+    return Chart(x, y, marks)
+
+
+def _share_axes() -> tuple[Axis, Axis]:
+    ticks = [(t, percent_text(t)) for t in (0, 0.25, 0.5, 0.75, 1)]
+    return Axis(0, 1, 46, 428, ticks), Axis(0, 1, 214, 12, ticks)
+
+
+def _curve(curve: ThresholdCurve, path: str) -> dict[str, Any]:
+    return {"place": curve.place, "name": curve.name, "path": path}
+
+
+def _thin(points: Iterable[tuple[float, float]], x: Axis, y: Axis) -> list[str]:
+    """Places as text, one per unit that a curve crosses: more would not be seen."""
+    places = [(round(x.at(a), 1), round(y.at(b), 1)) for a, b in points]
+    kept = places[:1]
+    for place in places[1:-1]:
+        if abs(place[0] - kept[-1][0]) >= 1 or abs(place[1] - kept[-1][1]) >= 1:
+            kept.append(place)
+    return [f"{a:g} {b:g}" for a, b in kept + places[-1:]]
 
 
 def _value_axis(values: list[float], quantity: str, start: float, end: float) -> Axis:

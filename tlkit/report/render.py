@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tlkit.errors import RunError
-from tlkit.report import sections, words
+from tlkit.report import confidence, sections, words
 from tlkit.report.pictures import inline_thumbnails, relative_address
 from tlkit.report.sections import Material
 from tlkit.runs import Run
@@ -43,9 +43,11 @@ SECTIONS = (
     Section("curves", "Learning curves", sections.curves),
     Section("confusion", "What it confuses", sections.confusion),
     Section("per_class", "Class by class", sections.per_class),
+    Section("thresholds", "Each class against the rest", confidence.thresholds),
     Section("pictures", "Pictures worth a look", sections.pictures),
     Section("gallery", "Gallery", sections.gallery),
-    Section("calibration", "Can its confidence be trusted?", sections.calibration),
+    Section("calibration", "Can its confidence be trusted?", confidence.calibration),
+    Section("coverage", "When it should say “don’t know”", confidence.coverage),
     Section("data", "Data", sections.data),
     Section("passport", "Run passport", sections.passport),
 )
@@ -159,7 +161,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=words.percent, duration=words.duration, clip=_clip)
+    made.filters.update(
+        percent=words.percent, interval=words.interval, duration=words.duration, clip=_clip
+    )
     return made
 
 

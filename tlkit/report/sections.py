@@ -18,7 +18,6 @@ from tlkit.evaluation.advice import advise
 from tlkit.evaluation.displays import (
     ConfusionMatrix,
     LearningCurves,
-    ReliabilityDiagram,
     headline,
     most_correct,
     most_uncertain,
@@ -205,20 +204,6 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
         "split_names": SPLIT_NAMES,
         "evaluated": material.metrics["evaluated"],
         "images": images,
-    }
-
-
-def calibration(material: Material) -> dict[str, Any]:
-    """Whether its confidence can be taken at its word."""
-    diagram = ReliabilityDiagram.from_predictions(material.predictions)
-    mean = float(headline(material.predictions)["confidence"].mean())
-    return {
-        "split": SPLIT_NAMES[material.metrics["evaluated"]],
-        "chart": charts.reliability_chart(diagram),
-        "ece": diagram.ece,
-        "images": diagram.images,
-        "confidence": mean,
-        "accuracy": material.scores["accuracy"],
     }
 
 

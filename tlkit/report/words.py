@@ -187,6 +187,14 @@ def percent(share: float | None, digits: int = 1) -> str:
     return re.sub(r"\.0$", "", text) + "\u00a0%" if share in (0, 1) else text + "\u00a0%"
 
 
+def interval(pair: Sequence[float]) -> str:
+    """`"77.0–97.0 %"`; its ends reach 0 and 100 only where they are."""
+    low, high = pair
+    least = "0" if low == 0 else f"{max(low * 100, 0.1):.1f}"
+    most = "100" if high == 1 else f"{min(high * 100, 99.9):.1f}"
+    return f"{least}–{most}\u00a0%"
+
+
 def duration(seconds: float | None) -> str:
     """`"3.4 s"`, `"2 min 05 s"`, `"1 h 02 min"`; a dash for None."""
     if seconds is None:

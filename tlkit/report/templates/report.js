@@ -145,7 +145,7 @@
   more.addEventListener("click", showMore);
 
   // Whatever carries data-label or data-predicted (matrix cells, pairs, class names) filters the gallery.
-  const showInGallery = (label, predicted) => {
+  const showInGallery = (label, predicted, below) => {
     form.reset();
     const set = (field, value) => {
       if (form.elements[field] && value !== undefined) form.elements[field].value = value;
@@ -153,6 +153,7 @@
     set("split", data.evaluated);
     set("label", label);
     set("predicted", predicted);
+    set("high", below);
     // The reset event filters once more after this, with the values set here.
     filter();
     byId("gallery").scrollIntoView();
@@ -220,6 +221,44 @@
       head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     });
   }
+
+  // ---- Each class against the rest -----------------------------------------------------------
+  byId("curve-class")?.addEventListener("input", (event) => {
+    const chosen = event.target.value;
+    document.querySelector(".thresholds").classList.toggle("chosen", chosen !== "");
+    for (const curve of document.querySelectorAll("[data-curve]"))
+      curve.classList.toggle("lit", curve.dataset.curve === chosen);
+  });
+
+  // ---- Don't know ----------------------------------------------------------------------------
+  const judged = data.images.filter((image) => image[SPLIT] === data.evaluated);
+  const chart = byId("coverage-chart");
+  const along = (axis, value) => {
+    const [low, high, start, end] = JSON.parse(chart.dataset[axis]);
+    return start + ((Math.max(low, value) - low) / (high - low)) * (end - start);
+  };
+  const threshold = () => Number(byId("reject-below").value);
+  const reject = () => {
+    const answered = judged.filter((image) => image[CONFIDENCE] >= threshold() / 100);
+    const right = answered.filter(isRight).length;
+    const lost = judged.filter(isRight).length - right;
+    const wrong = answered.length - right;
+    byId("reject-value").textContent = `${threshold()}\u00a0%`;
+    byId("reject-readout").textContent = answered.length
+      ? `It answers ${plural(answered.length)} of ${judged.length.toLocaleString("en")} (${percent(answered.length / judged.length)}), ` +
+        `${percent(right / answered.length)} of them right: ${wrong.toLocaleString("en")} mistake${wrong === 1 ? "" : "s"} left, ` +
+        `${lost.toLocaleString("en")} right answer${lost === 1 ? "" : "s"} withheld.`
+      : "It answers no picture.";
+    const mark = byId("coverage-mark");
+    mark.toggleAttribute("hidden", !answered.length);
+    if (!answered.length) return;
+    mark.setAttribute("cx", along("x", answered.length / judged.length));
+    mark.setAttribute("cy", along("y", right / answered.length));
+  };
+  byId("reject-below").addEventListener("input", reject);
+  byId("reject").addEventListener("submit", (event) => event.preventDefault());
+  byId("reject-show").addEventListener("click", () => showInGallery(undefined, undefined, threshold()));
+  reject();
 
   // ---- The matrix as a picture ---------------------------------------------------------------
   const drawn = document.querySelector(".matrix-picture");
