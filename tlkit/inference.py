@@ -76,6 +76,38 @@ def predict_to(
         return write_answers(shown, Detail(classes, top_k, reject_below), file, written)
 
 
+def explain(
+    run: Run | Path, images: Sequence[str | Path], output: str | Path | None = None
+) -> Path:
+    """Show what a run's network saw of some images, as a page.
+
+    Args:
+        run: a finished run.
+        images: files, folders that are searched for images, or globs.
+        output: the HTML file; explain.html in the run folder when None.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        DataError: an image that does not exist or cannot be read.
+    """
+    from tlkit import device
+
+    source = _opened(run)
+    table = predict(source, images)
+    if (bad := table["error"] != "").any():
+        raise DataError(f"{table['error'][bad].iloc[0]}; leave it out.")
+    device.import_keras()
+    from tlkit.classifier import load_classifier
+    from tlkit.evaluation import explain as what
+    from tlkit.report.explanation import write_explanation
+
+    values = what.explain(load_classifier(source.model_file), table.assign(label=""), Path())
+    page = Path(output) if output else source.folder / "explain.html"
+    return write_explanation(values, source.folder.resolve().name, page)
+
+
 def evaluate(run: Run | Path, data: str | Path) -> Run:
     """Score a finished run's model on other images of the same classes.
 

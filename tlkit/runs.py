@@ -156,6 +156,12 @@ class Run:
         return json.loads(file.read_text(encoding="utf-8"))
 
     @property
+    def explanations(self) -> dict[str, Any] | None:
+        """What the network saw of some pictures, for the report; None where nobody asked."""
+        file = self.folder / "explanations.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    @property
     def model(self) -> Any:
         """The fine-tuned keras.Model."""
         import keras
@@ -173,6 +179,10 @@ class Run:
         """Write metrics.json."""
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(self.folder / "metrics.json", lambda path: _write_text(path, text))
+
+    def write_explanations(self, explanations: dict[str, Any]) -> None:
+        """Write explanations.json."""
+        self.write_text(self.folder / "explanations.json", json.dumps(explanations))
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a text file of the run (recipe.toml, report.html)."""

@@ -45,6 +45,7 @@ SECTIONS = (
     Section("per_class", "Class by class", sections.per_class),
     Section("thresholds", "Each class against the rest", confidence.thresholds),
     Section("pictures", "Pictures worth a look", sections.pictures),
+    Section("explained", "What the network saw", sections.explained),
     Section("gallery", "Gallery", sections.gallery),
     Section("calibration", "Can its confidence be trusted?", confidence.calibration),
     Section("coverage", "When it should say “don’t know”", confidence.coverage),
@@ -81,6 +82,7 @@ def write_report(
         history=history,
         skipped=_skipped(run),
         root=root or (Path(known) if known else None),
+        explanations=run.explanations,
     )
     run.write_text(run.report, _page(material, run.folder))
     return run.report

@@ -42,6 +42,7 @@ class Material:
         recipe: the text of recipe.toml.
         metrics, predictions, history, skipped: as in the run folder.
         root: the folder that the predictions' paths are relative to, if known.
+        explanations: what the network saw of some pictures, if it was asked.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Material:
     history: pd.DataFrame
     skipped: pd.DataFrame
     root: Path | None
+    explanations: dict[str, Any] | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -171,6 +173,12 @@ def pictures(material: Material) -> dict[str, Any]:
         "split": SPLIT_NAMES[material.metrics["evaluated"]],
         "grids": {name: [image(row) for row in _rows(table)] for name, table in chosen.items()},
     }
+
+
+def explained(material: Material) -> dict[str, Any] | None:
+    """What the network saw of the most wrong and of a few right pictures."""
+    known = material.explanations
+    return known if known and known["images"] else None
 
 
 def gallery(material: Material, top: int = 3) -> dict[str, Any]:
