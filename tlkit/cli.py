@@ -30,6 +30,9 @@ RunFolder = Annotated[
 ]
 
 
+BackboneName = Annotated[str, typer.Argument(metavar="NAME", help="See `tlkit weights list`.")]
+
+
 def main() -> None:
     """The entry point: an error the user can mend is one line on stderr and exit code 2."""
     try:
@@ -39,11 +42,11 @@ def main() -> None:
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "tlkit"
         _fail(f"{error.format_message()} See `{command} --help`.")
+    except Terminated as stop:
+        _fail("Terminated.", code=int(str(stop)))
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted.", code=130)
     sys.exit(code if isinstance(code, int) else 0)
-    except Terminated as stop:
-        _fail("Terminated.", code=int(str(stop)))
 
 
 @app.callback(invoke_without_command=True)
@@ -90,13 +93,13 @@ def finetune(
     exist_ok: Annotated[
         bool, typer.Option("--exist-ok", help="Write into an existing run of that name.")
     ] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="Of split, shuffling and initial weights. [default: 0]")
-    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run --name, or the newest unfinished one."),
     ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Of split, shuffling and initial weights. [default: 0]")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", help="Threads that read images.")
@@ -232,6 +235,20 @@ def predict(
 
 
 @app.command()
+def explain(
+    run: RunFolder,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files or folders.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The page. [default: explain.html in the run]")
+    ] = None,
+) -> None:
+    """Show what the network saw of some images: where it looked, and what each stage made of it."""
+    from tlkit import inference
+
+    print(inference.explain(run, images, output))
+
+
+@app.command()
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, or evaluations.")
@@ -248,6 +265,29 @@ def compare(
     print(leaderboard(comparison))
     page = output or runs[0].resolve().parent / "compare.html"
     print(f"report {write_comparison(comparison, page)}")
+
+
+@app.command()
+def inspect(
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of class folders, or a CSV manifest.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with the pictures here.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=1, help="Threads that read images.")
+    ] = None,
+) -> None:
+    """Find what is wrong with a folder: leaks, copies, bad files, odd pictures; no network."""
+    from tlkit.data import lint
+
+    found = lint.inspect(data, workers)
+    print(lint.summary(found))
+    if html is not None:
+        from tlkit.report.inspection import write_inspection
+
+        print(f"page {write_inspection(found, html)}")
 
 
 @app.command()
@@ -291,6 +331,57 @@ def summary(
 
         costs = summarise(backbone, input_size, classes)
     print(costs.table.to_csv(index=False), end="") if csv else show(costs)
+
+
+weights_app = typer.Typer(
+    help="Published weights: list, fetch, import, verify.", no_args_is_help=True
+)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("list")
+def weights_list(
+    pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'resnet*'.")] = "*",
+) -> None:
+    """List where each backbone's weights come from, and whether they are here already."""
+    from tlkit.backbones import _weights, list_backbones
+
+    table = _weights.list_weights()
+    table = table[table["name"].isin(list_backbones(pattern))]
+    print(table[["name", "cached", "bytes", "licence", "sha256", "source"]].to_string(index=False))
+
+
+@weights_app.command("fetch")
+def weights_fetch(name: BackboneName) -> None:
+    """Download a backbone's published weights; a broken download goes on where it stopped."""
+    from tlkit.backbones import _weights
+
+    print(_weights.fetch(name).path)
+
+
+@weights_app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(help=".safetensors, .pth, .h5, .weights.h5 or .keras.")],
+    backbone: Annotated[str, typer.Option("--backbone", "--model", help="What it is for.")],
+) -> None:
+    """Keep a file as a backbone's weights: `--weights imagenet` then means it."""
+    from tlkit.backbones import _weights
+    from tlkit.device import import_keras
+
+    import_keras()
+    print(_weights.import_file(file, backbone).path)
+
+
+@weights_app.command("verify")
+def weights_verify(
+    name: Annotated[str | None, typer.Argument(help="[default: all that are here]")] = None,
+) -> None:
+    """Compare weights on this machine with their published sha256."""
+    from tlkit.backbones import _weights
+
+    table = _weights.list_weights()
+    for each in [name] if name else table["name"][table["cached"]]:
+        print(f"{each}  {_weights.verify(each).sha256}  sound")
 
 
 def _fail(message: str, code: int = 2) -> None:

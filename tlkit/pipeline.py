@@ -142,6 +142,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit import trainer
         from tlkit.classifier import build_classifier
         from tlkit.data.loader import make_datasets
+        from tlkit.evaluation.explain import explain, worth_explaining
         from tlkit.evaluation.metrics import score
         from tlkit.evaluation.predictions import predict
         from tlkit.evaluation.temperature import fit_temperature
@@ -193,6 +194,9 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     classifier.steps = steps_taken(classifier, history, recipe.train.unfreeze)
     facts = passport(recipe, classifier, folder, split, clock.seconds, str(on))
     run.write_metrics(evaluated["metrics"] | facts)
+    with clock("explain"):
+        chosen = worth_explaining(run.predictions)
+        run.write_explanations(explain(classifier, chosen, folder.root))
     checkpoint.finish("save")
     write_the_report(run, clock)
 
