@@ -98,6 +98,17 @@ def test_backbones_are_listed() -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] != []
     assert "vgg11_bn" in done.stdout
     assert "resnet50" not in done.stdout
+    rows = json.loads(command("backbones", "lenet5*", "--json").stdout)
+    assert [row["name"] for row in rows] == ["lenet5", "lenet5_modern"]
+    fails(command("backbones", "vgg"), "'vgg'", "'*vgg*'")
+
+
+def test_a_network_is_summarised() -> None:
+    done = command("summary", "lenet", "--classes", 3, "--csv")
+    header, *lines = done.stdout.splitlines()
+    assert header.startswith("layer,kind,output_shape,memory_kb,parameters")
+    assert lines[-1].startswith("top_logits,Dense,3,")
+    assert done.stderr == ""
 
 
 def bad_inputs(tmp: Path) -> dict[str, tuple[list[object], tuple[str, ...]]]:
