@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tlkit.backbones import build_backbone, get_backbone
+from tlkit.backbones import build_backbone, get_backbone, resnet, senet
 from tlkit.complexity import shapes_only, trainable_parameters
 
 BLOCKS = ((3, 256), (4, 512), (6, 1024), (3, 2048))  # of ResNet-50: count, channels
@@ -40,3 +40,18 @@ def test_pools_round_up_where_the_weights_come_from_caffe():
             for name in ("seresnet50", "legacy_seresnet50")
         }
     assert sizes == {"seresnet50": 17, "legacy_seresnet50": 16}
+
+
+def test_a_legacy_checkpoint_is_not_taken_for_another_network():
+    # seresnet50 has the same shapes throughout, but its strides and pools lie elsewhere
+    names = ["stem_conv", "stage1_block1_se_fc1", "stage1_block1_conv1", "top_logits"]
+    assert senet.keys(names) == {
+        "stem_conv": ("layer0.conv1",),
+        "stage1_block1_se_fc1": ("layer1.0.se_module.fc1",),
+        "stage1_block1_conv1": ("layer1.0.conv1",),
+        "top_logits": ("last_linear",),
+    }
+    shared = [
+        name for name in names if set(senet.keys(names)[name]) & set(resnet.keys(names)[name])
+    ]
+    assert shared == ["stage1_block1_conv1"]

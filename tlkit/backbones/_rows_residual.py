@@ -198,6 +198,7 @@ ROWS: tuple[Backbone, ...] = (
     _se_resnet(
         "legacy_seresnet50",
         builder=f"{HERE}.senet:senet",
+        keys=f"{HERE}.senet:keys",
         arguments={"depth": 50},
         parameters=28_088_024,
         macs=3_860_488_192,
@@ -206,6 +207,7 @@ ROWS: tuple[Backbone, ...] = (
     _se_resnet(
         "senet154",
         builder=f"{HERE}.senet:senet",
+        keys=f"{HERE}.senet:keys",
         arguments={"depth": 154},
         top_arguments={"dropout": 0.2},
         parameters=115_088_984,

@@ -200,16 +200,12 @@ def join(
     return activate(y, "relu", name=f"{name}_relu")
 
 
-_FIXED = {
-    "stem_conv": ("conv1", "layer0.conv1"),
-    "stem_bn": ("bn1", "layer0.bn1"),
-    "top_logits": ("fc", "last_linear"),
-} | {f"stem_{part}{i}": (f"layer0.{part}{i}",) for part in ("conv", "bn") for i in (1, 2, 3)}
-_PARTS = {  # part of a name -> modules within a block (torchvision, timm; then timm's legacy_*)
-    "shortcut_conv": ("downsample.0",),
-    "shortcut_bn": ("downsample.1",),
-    "se_fc1": ("se.fc1", "se_module.fc1"),
-    "se_fc2": ("se.fc2", "se_module.fc2"),
+_FIXED = {"stem_conv": ("conv1",), "stem_bn": ("bn1",), "top_logits": ("fc",)}
+_PARTS = {  # part of a name -> module within a block, where they differ
+    "shortcut_conv": "downsample.0",
+    "shortcut_bn": "downsample.1",
+    "se_fc1": "se.fc1",
+    "se_fc2": "se.fc2",
 }
 
 
@@ -224,7 +220,5 @@ def keys(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         if place is None:
             raise KeyError(name)
         stage, block, part = place.groups()
-        modules[name] = tuple(
-            f"layer{stage}.{int(block) - 1}.{module}" for module in _PARTS.get(part, (part,))
-        )
+        modules[name] = (f"layer{stage}.{int(block) - 1}.{_PARTS.get(part, part)}",)
     return modules

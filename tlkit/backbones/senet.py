@@ -8,11 +8,13 @@ ILSVRC 2017 (the paper's appendix).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from tlkit.backbones._blocks import ceil_max_pool, conv_bn
 from tlkit.backbones.resnet import BLOCKS, bottleneck, join, residual_stages
+from tlkit.backbones.resnet import keys as resnet_keys
 
 
 def senet(
@@ -49,3 +51,15 @@ def half_bottleneck(
     y = conv_bn(y, 4 * width, 3, stride, groups=groups, name=f"{name}_conv2")
     y = conv_bn(y, 4 * width, 1, name=f"{name}_conv3", activation=None)
     return join(x, y, stride, name, drop, se_reduction, kernel=3 if stride == 2 else 1)
+
+
+_FIXED = {"stem_conv": "layer0.conv1", "stem_bn": "layer0.bn1", "top_logits": "last_linear"} | {
+    f"stem_{part}{i}": f"layer0.{part}{i}" for part in ("conv", "bn") for i in (1, 2, 3)
+}
+
+
+def keys(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Module names in the authors' state dicts and timm's `legacy_*`, which spell them alike."""
+    blocks = resnet_keys([name for name in names if name not in _FIXED])
+    legacy = {name: module.replace(".se.", ".se_module.") for name, (module,) in blocks.items()}
+    return {name: (_FIXED.get(name) or legacy[name],) for name in names}
