@@ -49,7 +49,10 @@ def test_a_run_from_the_terminal(pictures: Path, tmp_path: Path) -> None:
     assert done.returncode == 1, "an accuracy below --min-accuracy is exit code 1"
     assert "accuracy 0." in done.stdout
     assert "95 % interval" in done.stdout
-    assert "most wrong" in done.stdout
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[2].startswith("most wrong: ")
+    assert lines[4].startswith("would help most: ")
     assert str(Path("runs/a/report.html")) in done.stdout
     for step in ("1  take", "2  freeze", "3  add", "4  train"):
         assert step in done.stderr

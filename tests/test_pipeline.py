@@ -1,7 +1,9 @@
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,10 @@ def test_metrics_say_what_was_done(run: tlkit.Run) -> None:
     assert metrics["model"]["weights"]["sha256"].startswith("579344248a93")
     assert [step["step"] for step in metrics["steps"]] == [1, 2, 3, 4]
     assert metrics["steps"][3]["trainable"] == 1280 * 2 + 2
+    assert re.fullmatch(
+        r"the new layers only: 3 epochs, best was \d, [\d.]+ s", metrics["steps"][3]["detail"]
+    )
+    assert datetime.fromisoformat(metrics["created"]).tzinfo is not None
     assert metrics["data"]["images"] == 24
     assert {"scan", "build", "train", "evaluate"} <= set(metrics["timings"])
 
@@ -105,6 +111,10 @@ def test_fine_tuning_follows_the_head(pictures: Path, tmp_path: Path) -> None:
     run = tlkit.finetune(pictures, output=tmp_path, epochs=1, unfreeze="2", **TINY)
     assert run.history["phase"].tolist() == ["head"] * 3 + ["fine-tune"]
     assert run.metrics["model"]["trainable"] > 1280 * 2 + 2
+    fourth, fifth = run.metrics["steps"][3:]
+    assert fourth["trainable"] == 1280 * 2 + 2, "as it was while the head trained"
+    assert fifth["trainable"] == run.metrics["model"]["trainable"]
+    assert "the last 2 stages unfrozen: 1 epoch, best was 1" in fifth["detail"]
     assert load_recipe(run.recipe_file).train.unfreeze == "2"
 
 

@@ -225,7 +225,8 @@ def steps_taken(
             return "stopped before the first epoch ended"
         phase = phases[name]
         best = phase.best - phase.epochs[0] + 1
-        return f"{len(phase.epochs)} epochs, best was {best}, {seconds[name]:.1f} s"
+        count = f"{len(phase.epochs)} epoch{'s' * (len(phase.epochs) > 1)}"
+        return f"{count}, best was {best}, {seconds[name]:.1f} s"
 
     # Without pretrained weights all layers train in one phase of another name.
     main = "scratch" if "scratch" in phases else "head"

@@ -12,7 +12,9 @@ from tlkit.errors import DataError
 
 
 def find_files(names: Sequence[str | Path]) -> Iterator[Path]:
-    """The files that `names` stand for, in their order; a folder's are sorted by name.
+    """The files that `names` stand for, in their order.
+
+    A folder's are sorted by name; a glob's come as the file system has them.
 
     Args:
         names: files, folders (searched at any depth, hidden files and folders passed over), or

@@ -177,6 +177,8 @@ def _table(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
 
 def _percent(share: float) -> str:
     """Rounded down, so that nearly certain never becomes certain."""
+    if 0 < share < 0.001:
+        return "<0.1 %"
     return f"{math.floor(share * 1000) / 10:.1f} %"
 
 
