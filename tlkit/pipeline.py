@@ -224,6 +224,9 @@ def steps_taken(
         if name not in phases:
             return "stopped before the first epoch ended"
         phase = phases[name]
+        rates = history.loc[history["phase"] == name, "lr"]
+        if (rates == 0).all():
+            return f"solved by L-BFGS, {seconds[name]:.1f} s"
         best = phase.best - phase.epochs[0] + 1
         count = f"{len(phase.epochs)} epoch{'s' * (len(phase.epochs) > 1)}"
         return f"{count}, best was {best}, {seconds[name]:.1f} s"

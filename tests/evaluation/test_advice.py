@@ -70,6 +70,7 @@ def test_a_loss_that_was_still_falling_asks_for_more_epochs():
     found = advise(*make_case(0.9, 0.88), falling)
     assert found.kind == "train longer"
     assert (found.facts["before"], found.facts["after"]) == (0.7, 0.4)
+    assert kind(make_case(0.9, 0.88), falling.assign(lr=0.0)) == "fine-tune", "it was solved"
     assert kind(make_case(1.0, 0.85), falling) == "more pictures", "a gap comes first"
     assert kind(make_case(0.9, 0.88), make_history([0.9, 0.5])) == "fine-tune"
 
