@@ -15,7 +15,38 @@ def test_the_resolved_recipe_repeats_itself(tmp_path: Path) -> None:
 
 def test_defaults_stop_after_the_four_steps() -> None:
     train = load_recipe().resolve(224).train
-    assert (train.freeze_epochs, train.epochs, train.unfreeze, train.lr) == (20, 0, None, None)
+    assert (train.freeze_epochs, train.epochs, train.unfreeze, train.lr) == (None, 0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "solver", "epochs", "rate"),
+    [
+        ({}, "auto", None, None),
+        ({"solver": "lbfgs", "epochs": 2}, "lbfgs", None, None),
+        ({"solver": "sgd"}, "sgd", 20, 1e-3),
+        ({"freeze_epochs": 7}, "sgd", 7, 1e-3),
+        ({"head_lr": 0.1}, "sgd", 20, 0.1),
+        ({"head": "mlp"}, "sgd", 20, 1e-3),
+        ({"optimizer": "sgd"}, "sgd", 20, 1e-2),
+        ({"dropout": 0.5}, "sgd", 20, 1e-3),
+        ({"optimizer": "sgd", "epochs": 1}, "auto", None, None),
+        ({"freeze_epochs": 0, "epochs": 1}, "sgd", 0, None),
+        ({"weights": "none"}, "sgd", 0, None),
+    ],
+)
+def test_the_head_is_solved_unless_its_training_is_described(
+    settings: dict[str, object], solver: str, epochs: int | None, rate: float | None
+) -> None:
+    train = load_recipe(**settings).resolve(224).train
+    assert (train.solver, train.freeze_epochs, train.head_lr) == (solver, epochs, rate)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"head": "mlp"}, {"weights": "none"}, {"freeze_epochs": 0, "epochs": 1}]
+)
+def test_what_cannot_be_solved(settings: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match="solver = 'lbfgs' finds a linear head"):
+        load_recipe(solver="lbfgs", **settings).resolve(224)
 
 
 def test_without_weights_everything_trains_from_scratch() -> None:
@@ -60,6 +91,8 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ({"weights": "none", "head_lr": 1e-3}, "no effect"),
         ({"weights": "none", "freeze_epochs": 3}, "no effect"),
         ({"hidden": 64}, "no effect"),
+        ({"solver": "lbfgs", "freeze_epochs": 3}, "no effect"),
+        ({"solver": "lbfgs", "head_lr": 1e-3}, "no effect"),
         ({"freeze_epochs": 0}, "Nothing to train"),
         ({"freeze_epochs": 0, "epochs": 1, "head_lr": 0.1}, "no effect"),
     ],

@@ -42,6 +42,33 @@ def test_class_weights(tmp_path: Path) -> None:
         trainer.class_weights(str(file), ("a", "b"), labels)
 
 
+def test_a_linear_head_is_solved(pictures: Path, tmp_path: Path) -> None:
+    run = tlkit.finetune(pictures, output=tmp_path, img_size=64, batch_size=8, epochs=1, lr=1e-7)
+    head = run.history.query("phase == 'head'")
+    assert (head["lr"] == 0).all()
+    assert head["epoch"].is_monotonic_increasing
+    assert head["loss"].is_monotonic_decreasing
+    # At this rate fine-tuning moves nothing: it began where the solver ended.
+    tuned = run.history.query("phase == 'fine-tune'")
+    assert tuned["val_loss"].iloc[0] == pytest.approx(head["val_loss"].iloc[-1], abs=2e-3)
+    recipe = load_recipe(run.recipe_file)
+    assert (recipe.train.solver, recipe.train.freeze_epochs) == ("auto", None)
+
+
+@pytest.mark.parametrize(("solver", "outcome"), [("auto", "trains"), ("lbfgs", "refuses")])
+def test_no_solver_without_kept_features(
+    pictures: Path, tmp_path: Path, solver: str, outcome: str
+) -> None:
+    settings = {"img_size": 64, "batch_size": 8, "solver": solver, "cache_size": 1e-6}
+    if outcome == "refuses":
+        with pytest.raises(TrainingError, match="--cache-size"):
+            tlkit.finetune(pictures, output=tmp_path, **settings)
+    else:
+        settings |= {"patience": 1}
+        history = tlkit.finetune(pictures, output=tmp_path, **settings).history
+        assert history["lr"].to_numpy() == pytest.approx(1e-3)
+
+
 def test_early_stopping_keeps_the_best_epoch(pictures: Path, tmp_path: Path) -> None:
     settings = {**TINY, "head_lr": 3.0, "freeze_epochs": 12, "optimizer": "sgd"}
     run = tlkit.finetune(pictures, output=tmp_path, patience=1, **settings)

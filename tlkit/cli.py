@@ -124,6 +124,9 @@ def finetune(
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of fine-tuning, or from scratch.")
     ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Of the head: sgd, lbfgs, or auto. [default: auto]")
+    ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help="sgd, adam, adamw or rmsprop. [default: adam]")
     ] = None,

@@ -21,6 +21,7 @@ Augment = Literal["none", "light", "standard", "strong"]
 HeadKind = Literal["linear", "mlp", "classifier"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["constant", "cosine", "plateau"]
+Solver = Literal["auto", "sgd", "lbfgs"]
 
 
 class _Config(BaseModel):
@@ -69,6 +70,9 @@ class TrainConfig(_Config):
     unfreeze: str | None = None
     """What fine-tuning trains: "last", a number of stages, "all", or a stage's name."""
     batch_size: int = Field(32, ge=1)
+    solver: Solver = "auto"
+    """How the head on frozen features is found: "lbfgs" solves for the best linear one, "sgd"
+    trains any; "auto" solves, unless it is not linear or a setting of its training is given."""
     optimizer: Optimizer = "adam"
     schedule: Schedule = "constant"
     head_lr: float | None = Field(None, gt=0)
@@ -131,6 +135,7 @@ class Recipe(_Config):
             recipe.head.hidden = recipe.head.hidden or 256
         else:
             _refuse_given(recipe.head, ("hidden",), f"with head.kind = {recipe.head.kind!r}")
+        _resolve_solver(recipe)
         _resolve_phases(recipe.train, recipe.pretrained)
         _resolve_views(recipe)
         return recipe
@@ -143,6 +148,29 @@ RATES: dict[str, tuple[float, float, float]] = {
     "rmsprop": (1e-3, 1e-4, 1e-3),
     "sgd": (1e-2, 1e-3, 1e-2),
 }
+
+
+HEAD_EPOCHS = 20
+"""Epochs of the head phase where the recipe leaves them open."""
+
+
+def _resolve_solver(recipe: Recipe) -> None:
+    """Leave "auto" where the head may be solved; then its epochs and rate stay open."""
+    train = recipe.train
+    if not recipe.pretrained or train.freeze_epochs == 0 or recipe.head.kind != "linear":
+        if train.solver == "lbfgs":
+            raise RecipeError(
+                "train.solver = 'lbfgs' finds a linear head on frozen features: it needs trained "
+                "weights, head.kind = 'linear' and no train.freeze_epochs = 0."
+            )
+        train.solver = "sgd"
+    if train.solver == "lbfgs":
+        _refuse_given(train, ("freeze_epochs", "head_lr"), "with train.solver = 'lbfgs'")
+        return
+    own = train.freeze_epochs is not None or train.head_lr is not None
+    shared = (train.optimizer, train.schedule) != ("adam", "constant")  # with fine-tuning
+    if own or (shared and not train.epochs) or recipe.head.dropout != HeadConfig().dropout:
+        train.solver = "sgd"
 
 
 def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
@@ -158,9 +186,14 @@ def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
         train.epochs = 30 if train.epochs is None else train.epochs
         train.lr = train.lr or scratch_lr
     else:
-        train.freeze_epochs = 20 if train.freeze_epochs is None else train.freeze_epochs
+        if train.solver == "sgd":
+            train.freeze_epochs = (
+                HEAD_EPOCHS if train.freeze_epochs is None else train.freeze_epochs
+            )
         train.epochs = train.epochs or 0
-        if train.freeze_epochs:
+        if train.freeze_epochs is None:
+            pass  # the solver has neither epochs nor a rate
+        elif train.freeze_epochs:
             train.head_lr = train.head_lr or head_lr
         else:
             _refuse_given(train, ("head_lr",), "with train.freeze_epochs = 0")
@@ -171,7 +204,7 @@ def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
             _refuse_given(
                 train, ("unfreeze", "lr"), "while train.epochs is 0 (add --epochs N to fine-tune)"
             )
-    if not train.freeze_epochs and not train.epochs:
+    if train.freeze_epochs == 0 and not train.epochs:
         raise RecipeError("Nothing to train: train.freeze_epochs and train.epochs are both 0.")
 
 
@@ -185,8 +218,8 @@ def _resolve_views(recipe: Recipe) -> None:
     elif not recipe.pretrained:
         _refuse_given(train, ("views",), "with weights = 'none': each epoch has its own views")
     else:
-        epochs = max(train.freeze_epochs or 0, train.epochs or 0)
-        train.views = min(train.views or DEFAULT_VIEWS, epochs)
+        head = HEAD_EPOCHS if train.freeze_epochs is None else train.freeze_epochs
+        train.views = min(train.views or DEFAULT_VIEWS, max(head, train.epochs or 0))
 
 
 def _refuse_given(

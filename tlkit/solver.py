@@ -58,10 +58,10 @@ class Head:
 
 def solve(
     views: Sequence[NDArray[np.float32]],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer[Any]],
     classes: int,
     weights: dict[int, float] | None = None,
-    val: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+    val: tuple[NDArray[np.float32], NDArray[np.integer[Any]]] | None = None,
     seed: int = 0,
 ) -> Head:
     """Find the best linear head.
@@ -80,10 +80,10 @@ def solve(
 
 def _solve(
     views: Sequence[NDArray[np.float32]],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer[Any]],
     classes: int,
     weights: dict[int, float] | None,
-    val: tuple[NDArray[np.float32], NDArray[np.int64]] | None,
+    val: tuple[NDArray[np.float32], NDArray[np.integer[Any]]] | None,
     seed: int,
 ) -> Head:
     strength = choose_strength(views, labels, weights, seed)
@@ -100,7 +100,7 @@ def _solve(
 
 def choose_strength(
     views: Sequence[NDArray[np.float32]],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer[Any]],
     weights: dict[int, float] | None = None,
     seed: int = 0,
 ) -> float:
@@ -139,7 +139,7 @@ def scaling(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
 
 def iterations(
     rows: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer[Any]],
     strength: float,
     weights: dict[int, float] | None,
 ) -> Iterator[tuple[int, Any]]:
@@ -168,7 +168,7 @@ def single_thread() -> Any:
     return threadpool_limits(1)
 
 
-def fit(model: Any, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+def fit(model: Any, rows: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> None:
     """Fit, and take the limit on iterations for what it is."""
     from sklearn.exceptions import ConvergenceWarning
 
@@ -195,7 +195,7 @@ def fold(
 
 def score(
     rows: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer[Any]],
     kernel: NDArray[np.float32],
     bias: NDArray[np.float32],
 ) -> tuple[float, float]:

@@ -26,13 +26,16 @@ from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, original_data_error
 from tlkit.device import Device
 from tlkit.errors import DataError, TrainingError
-from tlkit.features import FrozenFeatures
+from tlkit.features import FeatureBatches, FrozenFeatures
 from tlkit.progress import progress_bar
-from tlkit.recipe import TrainConfig
+from tlkit.recipe import HEAD_EPOCHS, RATES, TrainConfig
+from tlkit.solver import solve
 from tlkit.training_state import SaveEpochs
 
 log = logging.getLogger(__name__)
 
+LARGEST_TO_SOLVE = 64 << 20
+"""Bytes of features up to which `auto` solves the head; many images need no solver to be exact."""
 HISTORY = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
 
 
@@ -51,8 +54,9 @@ def plan(config: TrainConfig, pretrained: bool) -> list[Phase]:
     if not pretrained:
         return [Phase("scratch", config.epochs or 0, config.lr or 0.0)]
     phases = []
-    if config.freeze_epochs:
-        phases.append(Phase("head", config.freeze_epochs, config.head_lr or 0.0))
+    epochs = HEAD_EPOCHS if config.freeze_epochs is None else config.freeze_epochs
+    if epochs:
+        phases.append(Phase("head", epochs, config.head_lr or RATES[config.optimizer][0]))
     if config.epochs:
         phases.append(Phase("fine-tune", config.epochs, config.lr or 0.0, config.unfreeze))
     return phases
@@ -133,6 +137,8 @@ def _run_phase(
     stop: StopRequest,
     saving: SaveEpochs,
 ) -> None:
+    if phase.name == "head" and _solve_head(classifier, config, features, weights, rows):
+        return
     with device.scope():
         cut = features.cut()
         steps = phase.epochs * len(cut.train)
@@ -196,6 +202,49 @@ def _run_phase(
             losses[-1],
             rate,
         )
+
+
+def _solve_head(
+    classifier: Classifier,
+    config: TrainConfig,
+    features: FrozenFeatures,
+    weights: dict[int, float] | None,
+    rows: list[dict[str, Any]],
+) -> bool:
+    """Solve the head where the recipe and the images allow it; False where it has to be trained."""
+    if config.solver == "sgd":
+        return False
+    cut, start = features.cut(), time.perf_counter()
+    if not isinstance(cut.train, FeatureBatches):
+        if config.solver == "lbfgs":
+            raise TrainingError(
+                "--solver lbfgs needs the features of all images, which are not kept here (log.txt "
+                "says why); raise --cache-size, or take --solver sgd."
+            )
+        return False
+    size = 4 * math.prod(cut.model.input_shape[1:]) * len(cut.train.samples) * len(cut.train.views)
+    if config.solver == "auto" and size > LARGEST_TO_SOLVE:
+        log.info("head: %d MiB of features are many, so it trains in batches", size >> 20)
+        return False
+    images, val = cut.train.images, None
+    if isinstance(cut.val, FeatureBatches):
+        val = cut.val.views[0][:], cut.val.images.labels
+    views = [view[:] for view in cut.train.views]
+    head = solve(views, images.labels, len(classifier.classes), weights, val, images.seed)
+    classifier.model.get_layer("head_logits").set_weights([head.kernel, head.bias])
+    seconds = (time.perf_counter() - start) / len(head.curve)
+    for point in head.curve:
+        numbers = (point.loss, point.accuracy, point.val_loss, point.val_accuracy, 0.0, seconds)
+        row = dict(zip(HISTORY, ("head", point.iteration, *numbers), strict=True))
+        rows.append({key: None if value != value else value for key, value in row.items()})
+    log.info(
+        "head: solved by L-BFGS in %d iterations, C = %g by cross-validation: loss %.4f%s",
+        head.curve[-1].iteration,
+        head.strength,
+        head.curve[-1].loss,
+        f"  val_loss {point.val_loss:.4f}  val_accuracy {point.val_accuracy:.3f}" if val else "",
+    )
+    return True
 
 
 def make_optimizer(name: str, rate: Any) -> keras.optimizers.Optimizer:

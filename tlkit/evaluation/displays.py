@@ -118,6 +118,8 @@ class LearningCurves:
             }
             judge = curves["val_loss"] if curves["val_loss"].notna().any() else curves["loss"]
             best = int(judge.fillna(np.inf).argmin())
+            if "lr" in rows and (rows["lr"] == 0).all():
+                best = len(rows) - 1  # solved, not trained: the end is what was looked for
             arrays = {curve: values.to_numpy(dtype=float) for curve, values in curves.items()}
             epochs = [i + 1 for i in rows.index]
             phases.append(Phase(str(name), epochs, arrays, epochs[best]))
