@@ -96,7 +96,9 @@ def test_a_clear_difference_is_one_and_equal_runs_are_not(tmp_path):
     assert verdicts == {("good", "twin"): False, ("good", "bad"): True, ("twin", "bad"): True}
     assert [pair.second for pair in found.against_best()] == ["twin", "bad"]
     same = found.pairs[0]
-    assert (same.p_value, same.difference, same.difference_interval) == (1, 0, [0, 0])
+    assert (same.p_value, same.difference) == (1, 0)
+    low, high = same.difference_interval
+    assert -0.04 < low < 0 < high < 0.04, "100 images without a flip do not prove that none is"
 
 
 def test_many_pairs_ask_for_more_than_one(tmp_path):

@@ -77,3 +77,8 @@ def test_the_bootstrap_holds_the_truth_about_as_often_as_it_says():
         low, high = intervals.percentiles(drawn)
         hits += low <= 0.8 <= high
     assert 88 <= hits <= 100
+
+
+def test_equal_classes_are_worth_their_images_and_a_rare_one_costs():
+    assert intervals.effective_images(np.array([6, 6, 0])) == pytest.approx(12)
+    assert intervals.effective_images(np.array([1000, 2])) == pytest.approx(8, abs=0.1)

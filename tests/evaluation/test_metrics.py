@@ -98,6 +98,18 @@ def test_every_number_comes_with_an_interval_that_holds_it():
     assert again == scores, "the bootstrap draws the same each time"
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_a_few_images_without_a_mistake_prove_little(right):
+    p = np.tile([[0.9, 0.1], [0.1, 0.9]] if right else [[0.1, 0.9], [0.9, 0.1]], (6, 1))
+    split = score(make_predictions(["cat", "dog"], ["cat", "dog"] * 6, p), ["cat", "dog"])
+    scores = split["splits"]["val"]
+    for table, width in ((scores, 0.2), *((row, 0.2) for row in scores["per_class"])):
+        for key in [key for key in table if key.endswith("_interval") and table[key]]:
+            if key != "loss_interval":
+                assert table[key][1] - table[key][0] > width, key
+    assert scores["macro_f1_interval"] == pytest.approx(scores["accuracy_interval"])
+
+
 def test_areas_under_the_curves_are_scikit_learns():
     classes = ["cat", "dog", "eel"]
     table = random_predictions(classes, 50)

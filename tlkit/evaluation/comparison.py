@@ -270,15 +270,24 @@ def _pair(images: pd.DataFrame, first: str, second: str) -> Pair:
         only_second=only_second,
         p_value=float(binomtest(only_first, flips).pvalue) if flips else 1.0,
         difference=(only_first - only_second) / len(images),
-        difference_interval=intervals.percentiles(hits[0] - hits[1]),
+        difference_interval=_difference_interval(hits[0] - hits[1], len(images)),
         f1_difference=observed[0] - observed[1],
-        f1_interval=intervals.percentiles(f1[0] - f1[1]),
+        f1_interval=_difference_interval(f1[0] - f1[1], len(images)),
     )
 
 
 def _images_in(drawn: np.ndarray, where: np.ndarray) -> np.ndarray:
     """How many images of each resampled data set lie in the cells `where`: (resamples,)."""
     return drawn[:, where].sum(axis=1)
+
+
+def _difference_interval(samples: np.ndarray, images: int) -> list[float]:
+    """The bootstrap's 95 %; where nothing flipped, as many flips as so few images could hide."""
+    low, high = intervals.percentiles(samples)
+    if high - low > 1e-9:
+        return [low, high]
+    hidden = intervals.share_interval(0.0, images)[1]
+    return [low - hidden, high + hidden]
 
 
 def _holm(pairs: list[Pair]) -> list[Pair]:

@@ -78,6 +78,27 @@ def percentiles(samples: np.ndarray) -> list[float]:
     return [float(low), float(high)]
 
 
+def bootstrap_interval(samples: np.ndarray, value: float, images: float) -> list[float]:
+    """The middle 95 % of bootstrap samples; Wilson's interval where they are all the same.
+
+    A bootstrap can only repeat what it was given: without a mistake among 12 images it would be
+    certain that there never is one.
+
+    Args:
+        samples: (resamples,) of a share.
+        value: the share itself.
+        images: how many images vouch for it.
+    """
+    low, high = percentiles(samples)
+    return [low, high] if high - low > 1e-9 else share_interval(value, images)
+
+
+def effective_images(support: np.ndarray) -> float:
+    """How many images a mean over classes is worth, when each class counts alike: (classes,)."""
+    present = support[support > 0]
+    return float(len(present) ** 2 / (1 / present).sum())
+
+
 def class_scores(
     label: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -173,7 +173,7 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
             "recall": _number(recall[i]) if support[i] else None,
             "recall_interval": accuracy_interval(int(counts[i, i]), int(support[i])),
             "f1": _number(f1[i]),
-            "f1_interval": _percentiles(drawn_f1[:, i]),
+            "f1_interval": _f1_interval(drawn_f1[:, i], f1[i], (support[i] + answers[i]) / 2),
             **curves[i],
         }
         for i, name in enumerate(classes)
@@ -182,6 +182,8 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     top5 = _top5(table, label, classes)
     loss = np.minimum(table["loss"].to_numpy(dtype=float), LARGEST_LOSS)
     seen = (support > 0) | (answers > 0)
+    balanced, macro_f1 = float(np.mean(recall[support > 0])), float(np.nan_to_num(f1[seen]).mean())
+    worth = intervals.effective_images(support)
     return {
         "images": images,
         "correct": correct,
@@ -192,10 +194,14 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
         "loss": float(loss.mean()),
         "loss_interval": intervals.mean_interval(loss),
         # Over the classes that this split holds; scikit-learn's own function warns of the others.
-        "balanced_accuracy": float(np.mean(recall[support > 0])),
-        "balanced_accuracy_interval": intervals.percentiles(intervals.macro(drawn_recall)),
-        "macro_f1": float(np.nan_to_num(f1[seen]).mean()),
-        "macro_f1_interval": intervals.percentiles(intervals.macro(drawn_f1)),
+        "balanced_accuracy": balanced,
+        "balanced_accuracy_interval": intervals.bootstrap_interval(
+            intervals.macro(drawn_recall), balanced, worth
+        ),
+        "macro_f1": macro_f1,
+        "macro_f1_interval": intervals.bootstrap_interval(
+            intervals.macro(drawn_f1), macro_f1, worth
+        ),
         "ece": ece,
         "ece_by_chance": ece_by_chance(bins),
         "per_class": per_class,
@@ -228,9 +234,11 @@ def _areas(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> list[d
     return rows
 
 
-def _percentiles(samples: np.ndarray) -> list[float] | None:
-    known = samples[~np.isnan(samples)]
-    return intervals.percentiles(known) if len(known) else None
+def _f1_interval(samples: np.ndarray, f1: float, images: float) -> list[float] | None:
+    """None where F1 is undefined; `images` is the mean of the class's images and answers."""
+    if np.isnan(f1):
+        return None
+    return intervals.bootstrap_interval(samples[~np.isnan(samples)], float(f1), images)
 
 
 def _top5(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> float | None:
