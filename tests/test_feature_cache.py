@@ -1,6 +1,8 @@
 import hashlib
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,3 +235,25 @@ def _work(root: Path, start: int) -> bool:
 def test_four_processes_at_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         assert all(pool.starmap(_work, [(tmp_path, 10 * number) for number in range(4)]))
+
+
+def test_cache_from_the_terminal_without_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    get(FeatureCache(tmp_path), digests(4), Space({"backbone": "tiny"}, SHAPE))
+
+    def cache(command: str) -> str:
+        code = (
+            "import sys; from tlkit.cli import app;"
+            f"app(['cache', {command!r}], standalone_mode=False);"
+            "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert str(tmp_path) in cache("info")
+    assert "tiny" in cache("info")
+    assert "freed" in cache("clear")
+    assert "tiny" not in cache("info")

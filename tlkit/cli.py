@@ -387,6 +387,31 @@ def weights_verify(
         print(f"{each}  {_weights.verify(each).sha256}  sound")
 
 
+cache_app = typer.Typer(
+    help="Features that are kept for later runs: info, clear.", no_args_is_help=True
+)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("info")
+def cache_info() -> None:
+    """Say where kept features are, how much room they take, and what they are of."""
+    from tlkit.feature_cache import FeatureCache
+
+    cache = FeatureCache()
+    print(f"{cache.root}  {cache.size() / 2**20:,.1f} MiB")
+    if len(table := cache.info()):
+        print(table.to_string(index=False, na_rep=""))
+
+
+@cache_app.command("clear")
+def cache_clear() -> None:
+    """Delete all kept features and converted networks; later runs compute them again."""
+    from tlkit.feature_cache import FeatureCache
+
+    print(f"{FeatureCache().clear() / 2**20:,.1f} MiB freed")
+
+
 def _fail(message: str, code: int = 2) -> None:
     print(f"tlkit: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
