@@ -153,6 +153,17 @@ def finetune(
         float | None, typer.Option(help="Share held out for the test. [default: 0]")
     ] = None,
     on_bad_image: Annotated[str | None, typer.Option(help="skip or error. [default: skip]")] = None,
+    fixes: Annotated[
+        Path | None,
+        typer.Option(help="A fixes.csv of the report: path,action,label; drops and relabels."),
+    ] = None,
+    insight: Annotated[
+        bool | None,
+        typer.Option(
+            "--insight/--no-insight",
+            help="Audit the labels, and ask whether more pictures would help. [default: insight]",
+        ),
+    ] = None,
     class_weights: Annotated[
         str | None, typer.Option(help="none, auto, or a CSV file class,weight. [default: none]")
     ] = None,

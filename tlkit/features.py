@@ -154,6 +154,16 @@ class FrozenFeatures:
             return self.classifier.model, images
         return front.rear, self._features(front, images)
 
+    def kept(self, images: ImageBatches) -> Rows | None:
+        """The features of `images` in their own order, one vector each.
+
+        None where nothing is kept, or where what is kept is a map (the backbone is not frozen).
+        """
+        front = self._front_now()
+        if front is None or len(front.network.output_shape) != 2:
+            return None
+        return self._features(front, images).views[0]
+
     def _front_now(self) -> Front | None:
         """The frozen part as it is now; None, and the log says why, where keeping is no use."""
         model = self.classifier.model

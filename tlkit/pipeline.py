@@ -119,7 +119,6 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     A step that the checkpoint has seen finished is not repeated.
     """
     from tlkit.data.folder import ImageFolder
-    from tlkit.data.split import split_samples
 
     clock = Clock(checkpoint.seconds)
     if checkpoint.finished("save"):
@@ -132,8 +131,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
             folder = ImageFolder.from_json(checkpoint.scan_file.read_text(encoding="utf-8"))
             split = run.split
         else:
-            folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
-            split = split_samples(folder, recipe.data, recipe.seed)
+            folder, split = scan(recipe)
     log.info("%s", describe(folder, split))
     with clock("import"):
         from tlkit import device
@@ -143,6 +141,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit.classifier import build_classifier
         from tlkit.data.loader import make_datasets
         from tlkit.evaluation.explain import explain, worth_explaining
+        from tlkit.evaluation.insight import insight
         from tlkit.evaluation.metrics import score
         from tlkit.evaluation.predictions import predict
         from tlkit.evaluation.temperature import fit_temperature
@@ -174,6 +173,8 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         run.write_table("skipped", folder.skipped)
         run.write_text(checkpoint.scan_file, folder.to_json())
         checkpoint.finish("scan")
+    with clock("insight"):
+        known = insight(features, datasets, folder, recipe) if recipe.insight else {}
     with clock("train"):
         history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
     run.write_table("history", history)
@@ -193,7 +194,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         write_atomically(run.model_file, classifier.save)
     classifier.steps = steps_taken(classifier, history, recipe.train.unfreeze)
     facts = passport(recipe, classifier, folder, split, clock.seconds, str(on))
-    run.write_metrics(evaluated["metrics"] | facts)
+    run.write_metrics(evaluated["metrics"] | known | facts)
     with clock("explain"):
         chosen = worth_explaining(run.predictions)
         run.write_explanations(explain(classifier, chosen, folder.root))
@@ -208,6 +209,29 @@ def write_the_report(run: Run, clock: Clock) -> None:
     with clock("report"):
         report.write_report(run, run.predictions, run.metrics, run.history)
     log.info("report %s", run.report)
+
+
+def scan(recipe: Recipe) -> tuple[ImageFolder, pd.DataFrame]:
+    """Which images there are, with the fixes laid over them, and the split of each; copies of one
+    image stay on one side."""
+    from tlkit.data.duplicates import group_copies, leaks
+    from tlkit.data.fixes import apply_fixes
+    from tlkit.data.folder import ImageFolder
+    from tlkit.data.split import split_samples
+
+    assert recipe.data.root is not None
+    folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
+    if recipe.data.fixes is not None:
+        apply_fixes(folder, recipe.data.fixes)
+    groups = group_copies(folder, recipe.workers)
+    split = split_samples(folder, recipe.data, recipe.seed, groups)
+    if found := leaks(split, groups):
+        log.warning(
+            "%d pictures are on both sides of the given split, so the score is too good: "
+            "`tlkit inspect` shows them",
+            found,
+        )
+    return folder, split
 
 
 def steps_taken(
@@ -374,11 +398,6 @@ def dry_run(
     Returns:
         The resolved recipe as TOML, after a comment that describes the images.
     """
-    from tlkit.data.folder import ImageFolder
-    from tlkit.data.split import split_samples
-
     resolved = resolve(data, recipe, settings)
-    assert resolved.data.root is not None
-    folder = ImageFolder(resolved.data.root, resolved.data.on_bad_image, resolved.workers)
-    split = split_samples(folder, resolved.data, resolved.seed)
+    folder, split = scan(resolved)
     return f"# {describe(folder, split)}\n{resolved.to_toml()}"

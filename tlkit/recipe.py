@@ -45,6 +45,9 @@ class DataConfig(_Config):
     resize: Resize = "crop"
     augment: Augment = "none"
     on_bad_image: Literal["skip", "error"] = "skip"
+    fixes: Path | None = None
+    """A CSV file with the columns path,action,label: images to drop or relabel; no file is
+    changed."""
 
 
 class HeadConfig(_Config):
@@ -100,6 +103,8 @@ class Recipe(_Config):
     """Threads that decode images; the number of processors when absent."""
     cache_size: float = Field(4.0, ge=0)
     """GiB of features that are kept on disk for later runs; 0 keeps none after the run."""
+    insight: bool = True
+    """Whether to audit the labels and to ask if more pictures would help (a few seconds)."""
     data: DataConfig = DataConfig()
     head: HeadConfig = HeadConfig()
     train: TrainConfig = TrainConfig()
@@ -126,6 +131,8 @@ class Recipe(_Config):
         recipe = self.model_copy(deep=True)
         if recipe.data.root is not None:
             recipe.data.root = recipe.data.root.resolve()
+        if recipe.data.fixes is not None:
+            recipe.data.fixes = recipe.data.fixes.resolve()
         if recipe.weights not in ("imagenet", "none"):
             recipe.weights = str(Path(recipe.weights).resolve())
         recipe.data.img_size = recipe.data.img_size or input_size

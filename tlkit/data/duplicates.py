@@ -25,6 +25,7 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tlkit.data.folder import ImageFolder
 from tlkit.data.images import read_image
 from tlkit.data.parallel import ordered_map
 from tlkit.errors import DataError
@@ -111,6 +112,31 @@ def duplicate_groups(samples: pd.DataFrame, looks: Looks) -> pd.Series:
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(samples),) * 2)
     _, groups = connected_components(links, directed=False)
     return pd.Series(groups, index=samples.index, name="group")
+
+
+def group_copies(folder: ImageFolder, workers: int | None = None) -> pd.Series:
+    """A group for each row of `folder.samples`, to be kept on one side of a split.
+
+    Below 64 pixels only equal files are copies: pictures of that size are many, seldom copied, and
+    reading them all again would cost more than training on them.
+    """
+    samples = folder.samples
+    groups = samples.groupby("sha256").ngroup()
+    large = samples[samples[["width", "height"]].min(axis=1) >= SMALL]
+    if len(large):
+        near = duplicate_groups(large, look_at(folder.root, large, workers))
+        groups.loc[large.index] = len(samples) + near
+    return groups
+
+
+def leaks(split: pd.DataFrame, groups: pd.Series) -> int:
+    """How many pictures lie on several sides of a split.
+
+    Args:
+        split: the column split.
+        groups: of the same rows, as `group_copies` returns.
+    """
+    return int((split.groupby(groups)["split"].nunique() > 1).sum())
 
 
 def near_pairs(looks: Looks) -> NDArray[np.int64]:

@@ -1,0 +1,144 @@
+"""The audit finds flipped labels, the curve rises where data helps, shortcuts show as baselines."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from flipped_labels import measure
+from PIL import Image
+
+import tlkit
+from tlkit.evaluation import audit
+from tlkit.evaluation.baselines import baselines
+from tlkit.evaluation.curve import SHARES, data_curve
+from tlkit.evaluation.probe import DIRECTIONS, directions, out_of_fold
+
+CLASSES = ["a", "b", "c"]
+
+
+def make_features(images: int, apart: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Three clouds in 200 directions."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(images) % 3
+    centres = rng.normal(size=(3, 200))
+    noise = rng.normal(size=(images, 200))
+    return (apart * centres[labels] + noise).astype(np.float32), labels
+
+
+def as_samples(labels: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "path": [f"{i:04}.jpg" for i in range(len(labels))],
+            "split": "train",
+            "label": np.array(CLASSES)[labels],
+        }
+    )
+
+
+def test_audit_finds_the_flipped_labels() -> None:
+    rows, truth = make_features(600, apart=0.5)
+    flipped = np.random.default_rng(1).choice(600, 30, replace=False)
+    labels = truth.copy()
+    labels[flipped] = (labels[flipped] + 1) % 3
+    p = out_of_fold(directions([rows]), labels, 3)
+    found = audit.doubtful(as_samples(labels), p, CLASSES)
+    places = found["path"].str[:4].astype(int)
+    hits = places.isin(flipped)
+    assert hits.sum() >= 27
+    assert hits.mean() > 0.8
+    right = found[hits.to_numpy()]
+    assert (right["suggested"] == np.array(CLASSES)[truth[places[hits]]]).mean() > 0.9
+    assert audit.doubtful(as_samples(labels), p, CLASSES).equals(found)
+
+
+def test_audit_lists_no_more_than_asked_and_nothing_confirmed() -> None:
+    p = np.tile([0.2, 0.7, 0.1], (4, 1)) + np.arange(4)[:, None] * np.array([-0.01, 0.01, 0])
+    p = np.concatenate([p, np.tile([0.9, 0.05, 0.05], (4, 1))])
+    table = audit.doubtful(as_samples(np.zeros(8, int)), p, CLASSES)
+    assert table["path"].tolist() == ["0003.jpg", "0002.jpg", "0001.jpg", "0000.jpg"]
+    facts = audit.facts(table, 8, reviewed=["0003.jpg"], most=2)
+    assert facts["doubtful"] == 3
+    assert [row["path"] for row in facts["list"]] == ["0002.jpg", "0001.jpg"]
+
+
+def test_out_of_fold_never_asks_a_head_about_what_it_learned() -> None:
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(300, 64)).astype(np.float32), rng.integers(0, 3, 300)
+    accuracy = (out_of_fold(rows, labels, 3).argmax(axis=1) == labels).mean()
+    assert accuracy < 0.45  # chance, while the same rows would be learned by heart
+
+
+def test_directions_of_parts_are_those_of_the_whole() -> None:
+    rows, _ = make_features(200, apart=1)
+    assert directions([rows[:150], rows[150:]]).shape == (200, DIRECTIONS)
+    assert np.array_equal(directions([rows]), directions([rows]))
+
+
+def test_curve_rises_with_data_and_its_intervals_hold_it() -> None:
+    rows, labels = make_features(900, apart=0.12)
+    found = data_curve(rows, labels, np.arange(600), np.arange(600, 900), 3)
+    assert found is not None
+    accuracies = [point["accuracy"] for point in found["points"]]
+    assert [point["share"] for point in found["points"]] == list(SHARES)
+    assert [point["images"] for point in found["points"]] == [60, 150, 300, 600]
+    assert accuracies[-1] > accuracies[0] + 0.05
+    for point in found["points"]:
+        assert 0 <= point["interval"][0] < point["accuracy"] < point["interval"][1] <= 1
+    assert found["gain_interval"][0] < found["gain"] < found["gain_interval"][1]
+    assert data_curve(rows, labels, np.arange(600), np.arange(0), 3) is None
+
+
+def make_shortcut(root: Path) -> pd.DataFrame:
+    """Noise in two classes: their colour tells them apart, nothing else does."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        colour = (180, 60, 60) if i % 2 else (60, 60, 180)
+        Image.fromarray(rng.normal(colour, 30, (40, 40, 3)).clip(0, 255).astype(np.uint8)).save(
+            root / f"{i:02}.png"
+        )
+        rows.append((f"{i:02}.png", 40, 40, "PNG"))
+    return pd.DataFrame(rows, columns=["path", "width", "height", "format"])
+
+
+def test_baselines_show_a_shortcut(tmp_path: Path) -> None:
+    samples = make_shortcut(tmp_path)
+    rows = np.random.default_rng(1).normal(size=(60, 64)).astype(np.float32)
+    train, held_out = np.arange(40), np.arange(40, 60)
+    found = baselines(rows, samples, np.arange(60) % 2, train, held_out, tmp_path)
+    accuracy = {row["rule"]: row["accuracy"] for row in found}
+    assert list(accuracy) == ["majority", "size", "colour", "neighbour"]
+    assert accuracy["colour"] == 1
+    assert accuracy["majority"] == accuracy["size"] == 0.5
+    assert accuracy["neighbour"] < 0.9
+    assert baselines(rows, samples, np.arange(60) % 2, train, held_out[:0], tmp_path) == []
+
+
+def test_a_run_carries_all_three(run: tlkit.Run) -> None:
+    metrics = run.metrics
+    assert metrics["audit"]["images"] == 24
+    assert metrics["curve"]["points"][-1]["images"] == (run.split["split"] == "train").sum()
+    assert {row["rule"] for row in metrics["baselines"]} >= {"majority", "colour"}
+
+
+def test_fixes_reach_the_run_and_no_insight_is_none(pictures: Path, tmp_path: Path) -> None:
+    fixes = tmp_path / "fixes.csv"
+    fixes.write_text("path,action,label\nred/00.jpg,drop,\nred/01.jpg,relabel,blue\n")
+    tiny = {"img_size": 64, "freeze_epochs": 1, "batch_size": 8}
+    run = tlkit.finetune(
+        pictures, output=tmp_path, name="fixed", fixes=fixes, insight=False, **tiny
+    )
+    split = run.split.set_index("path")["label"]
+    assert "red/00.jpg" not in split
+    assert split["red/01.jpg"] == "blue"
+    assert run.skipped["path"].tolist() == ["red/00.jpg"]
+    assert not {"audit", "curve", "baselines"} & set(run.metrics)
+    assert str(fixes) in run.recipe_file.read_text()
+
+
+@pytest.mark.slow
+def test_a_run_on_drawings_with_flipped_labels_lists_them(tmp_path: Path) -> None:
+    clipart = Path(__file__).parents[2] / "sample_data" / "clipart"
+    found = measure(clipart, share=0.05, seed=0, work=tmp_path)
+    assert found["recall"] >= 0.6
