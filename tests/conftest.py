@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import tlkit
+
+if TYPE_CHECKING:
+    from tests.victim import Victim
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,3 +52,13 @@ TINY = {"img_size": 64, "freeze_epochs": 3, "batch_size": 8, "head_lr": 0.01}
 def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tlkit.Run:
     """A finished run of the default backbone on `pictures`, at 64 pixels."""
     return tlkit.finetune(pictures, output=tmp_path_factory.mktemp("runs"), name="tiny", **TINY)
+
+
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """A run in processes of its own, to kill."""
+    from tests.forked import Forks
+    from tests.victim import Victim
+
+    with Forks() as forks:
+        yield Victim(tmp_path_factory.mktemp("victim"), forks)

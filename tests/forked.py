@@ -43,23 +43,26 @@ class Forks:
         self,
         settings: dict[str, Any],
         signal: int = signal.SIGKILL,
-        after: float | None = None,
-        at: str | None = None,
+        at: str | int | None = None,
+        after: float = 0.0,
+        fault: str | None = None,
     ) -> tuple[int, float]:
         """One `tlkit.finetune(**settings)` in a fork.
 
         Args:
             settings: as for `finetune`; what JSON holds.
             signal: sent to the fork.
-            after: seconds until then.
-            at: what the run's log says when it is sent; both None to let the run end.
+            at: what the run's log says by then, or how many lines; None to let the run end.
+            after: seconds from then until the signal is sent.
+            fault: what to plant in the run (tests/faults.py).
 
         Returns:
             Exit code (negative when a signal ended it), seconds.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"settings": settings, "signal": signal, "after": after, "at": at}
+        request = {"settings": settings, "signal": signal, "at": at, "after": after}
+        request["fault"] = fault
         print(json.dumps(request), file=self.process.stdin, flush=True)
         code, seconds = json.loads(self.process.stdout.readline())
         return code, seconds
@@ -84,12 +87,12 @@ def serve() -> None:
         start = time.monotonic()
         child = os.fork()
         if child == 0:
-            work(request["settings"])
+            work(request["settings"], request["fault"])
         code = watch(child, request)
         print(json.dumps([code, time.monotonic() - start]), file=answers, flush=True)
 
 
-def work(settings: dict[str, Any]) -> None:
+def work(settings: dict[str, Any], fault: str | None) -> None:
     """In the fork: the run; the exit code is that of the command line."""
     import logging
 
@@ -109,6 +112,10 @@ def work(settings: dict[str, Any]) -> None:
     ImageFolder.__init__ = saying  # type: ignore[method-assign]
     code = 70
     try:
+        if fault:
+            import faults
+
+            faults.plant(fault, settings)
         pipeline.finetune(**settings)
         code = 0
     except SystemExit as leave:
@@ -116,7 +123,7 @@ def work(settings: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         code = 130
     except TlkitError as error:
-        print(error, file=sys.stderr)
+        (run.parent / f"{run.name}.error").write_text(str(error))
         code = 2
     except BaseException:
         import traceback
@@ -129,18 +136,19 @@ def work(settings: dict[str, Any]) -> None:
 
 def watch(child: int, request: dict[str, Any]) -> int:
     """Wait for the fork, and send the signal when its time has come."""
-    settings, after, at = request["settings"], request["after"], request["at"]
+    settings, at, due = request["settings"], request["at"], None
     log = Path(settings["output"]) / settings["name"] / "log.txt"
-    start, sent = time.monotonic(), after is None and at is None
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        due = after is not None and time.monotonic() - start >= after
-        said = at is not None and log.is_file() and at in log.read_text()
-        if not sent and (due or said):
+        if at is not None:
+            said = log.read_text() if log.is_file() else ""
+            if at in said if isinstance(at, str) else said.count("\n") >= at:
+                at, due = None, time.monotonic() + request["after"]
+        if due is not None and time.monotonic() >= due:
             os.kill(child, request["signal"])
-            sent = True
+            due = None
         time.sleep(0.002)
 
 

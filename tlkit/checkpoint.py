@@ -85,7 +85,12 @@ class Checkpoint:
         for file in checkpoint.folder.iterdir():
             if file.name != "lock":
                 file.unlink()
-        write_atomically(checkpoint.recipe_file, lambda path: _write_text(path, recipe))
+        try:
+            write_atomically(checkpoint.recipe_file, lambda path: _write_text(path, recipe))
+        except OSError:
+            checkpoint.remove()
+            run.remove_if_empty()
+            raise
         return checkpoint
 
     @classmethod
@@ -221,12 +226,14 @@ class Checkpoint:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """The run is finished, has failed before it had anything, or can go on later."""
         if kind is None or (
-            issubclass(kind, Exception | KeyboardInterrupt) and not self.finished("scan")
+            issubclass(kind, Exception | KeyboardInterrupt) and not self.finished("check")
         ):
             self.remove()
             return
         try:
             self.flush()
+        except OSError as error:  # a full disk, perhaps the reason to leave
+            log.warning("the newest epochs could not be saved: %s", error.strerror or error)
         finally:
             self._lock.release()
         log.warning(

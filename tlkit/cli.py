@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import tlkit
+from tlkit import native_output
 from tlkit.errors import TlkitError
 from tlkit.interrupts import Terminated
 
@@ -429,7 +430,9 @@ def _fail(message: str, code: int = 2) -> None:
 
 
 def _show_log(verbose: bool) -> None:
-    """Print what tlkit says on stderr as plain lines."""
+    """Print what tlkit says on stderr as plain lines, and nothing that native libraries say."""
+    if not verbose:
+        native_output.keep_off_terminal()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger().addHandler(handler)

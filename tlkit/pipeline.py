@@ -24,6 +24,7 @@ from tlkit.errors import RecipeError
 from tlkit.evaluation.displays import LearningCurves
 from tlkit.interrupts import end_on_sigterm
 from tlkit.recipe import Recipe, flat, load_recipe
+from tlkit.run_log import named_file_errors, run_log
 from tlkit.runs import Run, write_atomically
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ def finetune(
         return finished
     else:
         resolved = resolve(data, recipe, settings)
-        checkpoint = Checkpoint.start(Run.create(Path(output), name, exist_ok), resolved.to_toml())
+        new = Run.create(Path(output), name, exist_ok)
+        with named_file_errors(new):
+            checkpoint = Checkpoint.start(new, resolved.to_toml())
     run = checkpoint.run
-    with run_log(run), checkpoint, end_on_sigterm():
+    with named_file_errors(run), run_log(run), checkpoint, end_on_sigterm():
         run_recipe(resolved, run, checkpoint)
     return run
 
@@ -147,6 +150,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit.evaluation.temperature import fit_temperature
         from tlkit.feature_cache import FeatureCache
         from tlkit.features import FrozenFeatures
+        from tlkit.memory import with_smaller_batches
 
         on = device.prepare(recipe.device, recipe.seed)
     with clock("build"), on.scope():
@@ -167,6 +171,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     trainer.check(recipe.train, classifier, datasets)
 
     if not checkpoint.finished("scan"):
+        checkpoint.finish("check")
         run.remove_results()
         run.write_text(run.recipe_file, recipe.to_toml())
         run.write_table("split", split)
@@ -181,7 +186,9 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):
         if not checkpoint.finished("evaluate"):
-            predictions = predict(features, datasets)
+            predictions = with_smaller_batches(
+                datasets, on.count, lambda: predict(features, datasets)
+            )
             calibration = fit_temperature(predictions, folder.classes)
             predictions = calibration.apply(predictions, folder.classes)
             metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}
@@ -197,6 +204,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     run.write_metrics(evaluated["metrics"] | known | facts)
     with clock("explain"):
         chosen = worth_explaining(run.predictions)
+        chosen = chosen[[(folder.root / path).is_file() for path in chosen["path"]]]
         run.write_explanations(explain(classifier, chosen, folder.root))
     checkpoint.finish("save")
     write_the_report(run, clock)
@@ -356,25 +364,6 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
-
-
-@contextmanager
-def run_log(run: Run) -> Iterator[None]:
-    """Write everything tlkit says to the run's log.txt as it is said: a killed run has its log."""
-    root = logging.getLogger("tlkit")
-    root.setLevel(logging.INFO)
-    file = logging.FileHandler(run.log_file, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root.addHandler(file)
-    try:
-        yield
-    except BaseException as error:
-        file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, repr(error), (), None))
-        raise
-    finally:
-        root.removeHandler(file)
-        file.close()
-        run.remove_if_empty()
 
 
 def summary(run: Run) -> str:

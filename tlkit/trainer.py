@@ -27,10 +27,11 @@ from tlkit.data.loader import Datasets, original_data_error
 from tlkit.device import Device
 from tlkit.errors import DataError, TrainingError
 from tlkit.features import FeatureBatches, FrozenFeatures
+from tlkit.memory import with_smaller_batches
 from tlkit.progress import progress_bar
 from tlkit.recipe import HEAD_EPOCHS, RATES, TrainConfig
 from tlkit.solver import solve
-from tlkit.training_state import SaveEpochs
+from tlkit.training_state import SaveEpochs, State
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def fit(
 
     Raises:
         TrainingError: the loss is not a number from the first epoch on.
+        DeviceError: its memory is too small for any batch.
     """
     weights = class_weights(config.class_weights, classifier.classes, datasets.train.labels)
     saved = checkpoint.training()
@@ -111,12 +113,17 @@ def fit(
                 freezing.unfreeze(classifier.model, classifier.row, phase.unfreeze)
             if phase.name in done or stop.asked:
                 continue
-            if saved is not None:
-                training_state.put_back(saved, classifier, datasets)
-            begun = saved if saved and saved[1].get("phase") == phase.name else None
-            saving = SaveEpochs(checkpoint, phase.name, done, classifier, datasets, rows, begun)
-            _run_phase(phase, classifier, config, features, device, weights, rows, stop, saving)
+            start = saved or training_state.take(classifier, datasets, rows)
             saved = None
+
+            def run(phase: Phase = phase, start: State = start) -> None:
+                training_state.put_back(start, classifier, datasets)
+                rows[:] = start[1]["history"]
+                begun = start if start[1].get("phase") == phase.name else None
+                saving = SaveEpochs(checkpoint, phase.name, done, classifier, datasets, rows, begun)
+                _run_phase(phase, classifier, config, features, device, weights, rows, stop, saving)
+
+            with_smaller_batches(datasets, device.count, run)
             if not stop.asked:
                 done.append(phase.name)
                 arrays, facts = training_state.take(classifier, datasets, rows)

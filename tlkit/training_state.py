@@ -21,6 +21,7 @@ from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets
 from tlkit.errors import RunError
 from tlkit.features import Cut
+from tlkit.memory import set_batch_size
 
 State = tuple[Arrays, dict[str, Any]]
 
@@ -132,6 +133,7 @@ def take(classifier: Classifier, datasets: Datasets, rows: list[dict[str, Any]])
     arrays |= {"random/python": np.array(numbers, np.uint32), "random/numpy": np.asarray(keys)}
     facts = {
         "next_image_order": datasets.train.epoch,
+        "batch_size": datasets.train.batch_size,
         "history": list(rows),
         "random": {"python": [version, gauss], "numpy": [kind, *rest]},
     }
@@ -157,6 +159,7 @@ def put_back(state: State, classifier: Classifier, datasets: Datasets) -> None:
         if variable.path in saved:
             _set(variable, arrays[f"model/{variable.path}"])
     datasets.train.epoch = facts["next_image_order"]
+    set_batch_size(datasets, facts["batch_size"])
     version, gauss = facts["random"]["python"]
     random.setstate((version, tuple(arrays["random/python"].tolist()), gauss))
     kind, *rest = facts["random"]["numpy"]
