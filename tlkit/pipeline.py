@@ -143,6 +143,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit import trainer
         from tlkit.classifier import build_classifier
         from tlkit.data.loader import make_datasets
+        from tlkit.evaluation.agreement import agreement
         from tlkit.evaluation.explain import explain, worth_explaining
         from tlkit.evaluation.insight import insight
         from tlkit.evaluation.metrics import score
@@ -199,9 +200,11 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     classifier = classifier.with_temperature(evaluated["temperature"])
     with clock("save"):
         write_atomically(run.model_file, classifier.save)
+    with clock("prove"):
+        proof = {"agreement": agreement(run.model_file, run.predictions, folder.root)}
     classifier.steps = steps_taken(classifier, history, recipe.train.unfreeze)
     facts = passport(recipe, classifier, folder, split, clock.seconds, str(on))
-    run.write_metrics(evaluated["metrics"] | known | facts)
+    run.write_metrics(evaluated["metrics"] | known | proof | facts)
     with clock("explain"):
         chosen = worth_explaining(run.predictions)
         chosen = chosen[[(folder.root / path).is_file() for path in chosen["path"]]]
