@@ -24,7 +24,7 @@ def test_the_run_folder_keeps_its_contract(run: tlkit.Run) -> None:
     names = {p.name for p in run.folder.iterdir()}
     assert names == {
         *("recipe.toml", "split.csv", "skipped.csv", "history.csv", "predictions.csv"),
-        *("metrics.json", "model.keras", "report.html", "log.txt"),
+        *("metrics.json", "model.keras", "report.html", "log.txt", "explanations.json"),
     }
     assert list(run.split) == ["path", "label", "split", "sha256"]
     assert list(run.skipped) == ["path", "reason"]
