@@ -11,7 +11,7 @@ def test_a_run_keeps_its_promise(run: tlkit.Run) -> None:
     found = agreement(run.model_file, run.predictions, Path(run.metrics["data"]["root"]))
     assert found["val"]["images"] == 5
     assert found["val"]["largest_difference"] < 1e-4
-    assert found["train"]["images"] == 16
+    assert found["train"]["images"] == 8
     assert found["train"]["largest_difference"] < 2e-2
 
 

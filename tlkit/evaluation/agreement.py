@@ -16,7 +16,7 @@ from tlkit.data.transforms import Evaluation
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 16
+SAMPLE = 8
 """Images of each split."""
 PROMISED = {"train": 2e-2, "val": 1e-4, "test": 1e-4}
 """Largest difference of any probability: training images may be computed in bfloat16."""
