@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 from tlkit import interrupts
-from tlkit.interrupts import Terminated, end_on_sigterm
+from tlkit.interrupts import Terminated, at_safe_points, end_on_sigterm, safe_point
 
 
 def test_sigterm_unwinds_once_and_works_as_before_afterwards() -> None:
@@ -35,3 +35,16 @@ def test_a_swallowed_exception_comes_again(monkeypatch: pytest.MonkeyPatch) -> N
         del thing
         assert reference() is None
         time.sleep(5)
+
+
+def test_native_code_is_left_at_safe_points_only() -> None:
+    reached = []
+    with pytest.raises(Terminated), end_on_sigterm(), at_safe_points():  # noqa: PT012
+        safe_point()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        reached.append("computed to the end")
+        safe_point()
+        reached.append("went on")
+    assert reached == ["computed to the end"]
+    safe_point()

@@ -39,7 +39,7 @@ def test_killed_at_random_moments(victim: Victim) -> None:
     reached = []
     for number in range(KILLS):
         name = f"random-{number}"
-        code = victim.run(name, at=dice.randrange(lines), after=dice.uniform(0, 4 * pause))
+        code = victim.run(name, at=dice.randrange(lines), after=dice.uniform(0, pause))
         assert code in (-signal.SIGKILL, 0)
         finished, before = victim.finished(name), victim.log(name)
         reached.append((code, before.count("\n"), *sorted(finished)))
@@ -48,8 +48,7 @@ def test_killed_at_random_moments(victim: Victim) -> None:
             victim.check_end(name, finished, before)
     print(*reached, sep="\n")
     assert sum(code != 0 for code, *_ in reached) > KILLS / 2, reached
-    stages = {stage for _, _, *finished in reached for stage in finished}
-    assert stages >= {"check", "scan", "head", "fine-tune", "evaluate"}, reached
+    assert len({tuple(finished) for _, _, *finished in reached}) >= 4, reached
 
 
 @pytest.mark.slow

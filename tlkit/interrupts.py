@@ -13,8 +13,32 @@ AGAIN = 1.0
 """Seconds after which an exception that Python has swallowed is raised again."""
 
 
+_asked = threading.Event()
+_waits = threading.Event()
+
+
 class Terminated(SystemExit):
     """SIGTERM has come; whoever has work to save does so on the way out."""
+
+
+@contextlib.contextmanager
+def at_safe_points() -> Iterator[None]:
+    """Inside, SIGTERM waits for the next `safe_point`, or for the end.
+
+    TensorFlow's threads do not always survive an exception that comes while they compute.
+    """
+    _waits.set()
+    try:
+        yield
+    finally:
+        _waits.clear()
+    safe_point()
+
+
+def safe_point() -> None:
+    """Raise `Terminated` if SIGTERM has come."""
+    if _asked.is_set():
+        raise Terminated(128 + signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -28,13 +52,15 @@ def end_on_sigterm() -> Iterator[None]:
         yield
         return
     left = threading.Event()
+    _asked.clear()
 
     def remind() -> None:
         if not left.wait(AGAIN):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def leave(signum: int, frame: Any) -> None:
-        if not left.is_set():
+        _asked.set()
+        if not left.is_set() and not _waits.is_set():
             threading.Thread(target=remind, daemon=True).start()
             raise Terminated(128 + signum)
 
@@ -43,4 +69,5 @@ def end_on_sigterm() -> Iterator[None]:
         yield
     finally:
         left.set()
+        _asked.clear()
         signal.signal(signal.SIGTERM, previous)

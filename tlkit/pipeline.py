@@ -22,7 +22,7 @@ from tlkit.backbones._registry import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
 from tlkit.evaluation.displays import LearningCurves
-from tlkit.interrupts import end_on_sigterm
+from tlkit.interrupts import at_safe_points, end_on_sigterm
 from tlkit.recipe import Recipe, flat, load_recipe
 from tlkit.run_log import named_file_errors, run_log
 from tlkit.runs import Run, write_atomically
@@ -180,16 +180,20 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         run.write_text(checkpoint.scan_file, folder.to_json())
         checkpoint.finish("scan")
     with clock("insight"):
-        known = insight(features, datasets, folder, recipe) if recipe.insight else {}
+        if not checkpoint.finished("insight"):
+            known = insight(features, datasets, folder, recipe) if recipe.insight else {}
+            checkpoint.finish("insight", known=known)
+        known = checkpoint.facts("insight")["known"]
     with clock("train"):
         history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
     run.write_table("history", history)
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):
         if not checkpoint.finished("evaluate"):
-            predictions = with_smaller_batches(
-                datasets, on.count, lambda: predict(features, datasets)
-            )
+            with at_safe_points():
+                predictions = with_smaller_batches(
+                    datasets, on.count, lambda: predict(features, datasets)
+                )
             calibration = fit_temperature(predictions, folder.classes)
             predictions = calibration.apply(predictions, folder.classes)
             metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}

@@ -27,6 +27,7 @@ from tlkit.data.loader import Datasets, original_data_error
 from tlkit.device import Device
 from tlkit.errors import DataError, TrainingError
 from tlkit.features import FeatureBatches, FrozenFeatures
+from tlkit.interrupts import at_safe_points, safe_point
 from tlkit.memory import with_smaller_batches
 from tlkit.progress import progress_bar
 from tlkit.recipe import HEAD_EPOCHS, RATES, TrainConfig
@@ -184,7 +185,7 @@ def _run_phase(
         )
     saving.follow(cut, [callback for callback in callbacks if callback is not stop])
     callbacks.append(saving)
-    with original_data_error(cut.train, cut.val):
+    with original_data_error(cut.train, cut.val), at_safe_points():
         cut.model.fit(
             cut.train,
             validation_data=cut.val,
@@ -368,6 +369,7 @@ class StopRequest(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Tell Keras to stop: it evaluates the epoch so far and leaves `fit`."""
+        safe_point()
         if self.asked:
             self.model.stop_training = True
 
