@@ -131,6 +131,16 @@ class Backbone:
         return self.top != Backbone.top and not (self.weights and self.weights.keras)
 
 
+def timm(name: str, licence: str = "BSD-3-Clause") -> Weights:
+    """A safetensors checkpoint of the `timm` organisation on the hub; torchvision's licence."""
+    return Weights(hub=f"timm/{name}", licence=licence)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """The stages stage1, stage2, ... of a row."""
+    return tuple(f"stage{i}" for i in range(1, count + 1))
+
+
 def load(reference: str) -> Callable[..., Any]:
     """The function behind a "module:function" string."""
     module, _, function = reference.partition(":")

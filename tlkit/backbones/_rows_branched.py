@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from tlkit.backbones._row import CIFAR, INCEPTION, Backbone, Weights, torchvision
+from tlkit.backbones._row import CIFAR, INCEPTION, Backbone, timm, torchvision
 
 HERE = "tlkit.backbones"
-
-
-def timm(name: str, licence: str) -> Weights:
-    """A safetensors checkpoint of the `timm` organisation on the model hub."""
-    return Weights(hub=f"timm/{name}", licence=licence)
 
 
 _googlenet = partial(

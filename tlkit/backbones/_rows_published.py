@@ -8,12 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from tlkit.backbones._row import LITE, Backbone, Weights
-
-
-def timm(name: str, licence: str = "BSD-3-Clause") -> Weights:
-    """A safetensors checkpoint of the `timm` organisation on the model hub."""
-    return Weights(hub=f"timm/{name}", licence=licence)
+from tlkit.backbones._row import LITE, Backbone, Weights, numbered, timm
 
 
 def _lite_wheel(lite: int, sha256: str, install: str | None = None) -> Weights:
@@ -23,17 +18,13 @@ def _lite_wheel(lite: int, sha256: str, install: str | None = None) -> Weights:
     return Weights(package=package, sha256=sha256, install=install, licence="Apache-2.0")
 
 
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"stage{i}" for i in range(1, count + 1))
-
-
 _vgg = partial(
     Backbone,
     builder="tlkit.backbones.vgg:vgg",
     top="tlkit.backbones.vgg:fully_connected",
     keys="tlkit.backbones.vgg:keys",
     features=512,
-    stages=_numbered(5),
+    stages=numbered(5),
     year=2014,
     paper="Simonyan & Zisserman, arXiv:1409.1556",
 )
@@ -41,7 +32,7 @@ _resnet = partial(
     Backbone,
     builder="tlkit.backbones.resnet:resnet",
     keys="tlkit.backbones.resnet:keys",
-    stages=("stem", *_numbered(4)),
+    stages=("stem", *numbered(4)),
     year=2015,
     paper="He et al., arXiv:1512.03385",
 )
@@ -53,7 +44,7 @@ _lite = partial(
     top_arguments={"dropout": 0.2},
     keys="tlkit.backbones.efficientnet_lite:keys",
     features=1280,
-    stages=("stem", *_numbered(7), "final"),
+    stages=("stem", *numbered(7), "final"),
     year=2020,
     paper="Tan & Le, arXiv:1905.11946; Lite: R. Liu, TensorFlow blog, March 2020",
 )

@@ -8,20 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from tlkit.backbones._row import CIFAR, INCEPTION, Backbone
-from tlkit.backbones._rows_published import timm
+from tlkit.backbones._row import CIFAR, INCEPTION, Backbone, numbered, timm
 
 HERE = "tlkit.backbones"
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"stage{i}" for i in range(1, count + 1))
 
 
 _resnet = partial(
     Backbone,
     builder=f"{HERE}.resnet:resnet",
-    stages=("stem", *_numbered(4)),
+    stages=("stem", *numbered(4)),
     year=2015,
     paper="He et al., arXiv:1512.03385",
 )
@@ -37,7 +32,7 @@ _cifar = partial(
     Backbone,
     builder=f"{HERE}.resnet:resnet_cifar",
     features=64,
-    stages=("stem", *_numbered(3)),
+    stages=("stem", *numbered(3)),
     year=2015,
     paper="He et al., arXiv:1512.03385, section 4.2",
     preprocess=CIFAR,
@@ -47,14 +42,14 @@ _cifar = partial(
 _wide = partial(
     _cifar,
     builder=f"{HERE}.wide_resnet:wide_resnet",
-    stages=("stem", *_numbered(3), "final"),
+    stages=("stem", *numbered(3), "final"),
     year=2016,
     paper="Zagoruyko & Komodakis, arXiv:1605.07146",
 )
 _fractal = partial(
     _cifar,
     builder=f"{HERE}.fractalnet:fractalnet",
-    stages=_numbered(5),
+    stages=numbered(5),
     year=2016,
     paper="Larsson et al., arXiv:1605.07648",
 )
@@ -102,7 +97,7 @@ ROWS: tuple[Backbone, ...] = (
         arguments={"depth": 50},
         keys=f"{HERE}.preact_resnet:keys",
         features=2048,
-        stages=("stem", *_numbered(4), "final"),
+        stages=("stem", *numbered(4), "final"),
         parameters=25_549_352,
         macs=4_089_184_256,
         weights=timm("resnetv2_50.a1h_in1k", "Apache-2.0"),
@@ -115,7 +110,7 @@ ROWS: tuple[Backbone, ...] = (
         builder=f"{HERE}.preact_resnet:preact_resnet_cifar",
         arguments={"depth": 164},
         features=256,
-        stages=("stem", *_numbered(3), "final"),
+        stages=("stem", *numbered(3), "final"),
         parameters=1_703_258,
         macs=247_646_720,
         year=2016,

@@ -9,14 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from tlkit.backbones._row import CIFAR, IMAGENET, UNIT, Backbone, Preprocess, torchvision
+from tlkit.backbones._row import CIFAR, IMAGENET, UNIT, Backbone, Preprocess, numbered, torchvision
 
 # Background -0.1, ink 1.175, so that the mean is about 0 and the variance about 1 (section II.A).
 DIGITS = Preprocess(mean=(0.1 / 1.275,), std=(1 / 1.275,), crop=1.0)
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"stage{i}" for i in range(1, count + 1))
 
 
 _lenet5 = partial(
@@ -35,7 +31,7 @@ _alexnet = partial(
     Backbone,
     top="tlkit.backbones.alexnet:fully_connected",
     features=256,
-    stages=_numbered(5),
+    stages=numbered(5),
     year=2012,
     paper="Krizhevsky, Sutskever & Hinton, NIPS 2012",
 )
@@ -44,7 +40,7 @@ _vgg = partial(
     builder="tlkit.backbones.vgg:vgg",
     top="tlkit.backbones.vgg:fully_connected",
     features=512,
-    stages=_numbered(5),
+    stages=numbered(5),
     year=2014,
     paper="Simonyan & Zisserman, arXiv:1409.1556",
 )
@@ -72,7 +68,7 @@ ROWS: tuple[Backbone, ...] = (
         parameters=1_256_080,
         macs=6_522_000,
         features=50,
-        stages=_numbered(2),
+        stages=numbered(2),
         preprocess=UNIT,
         input_size=28,
     ),
@@ -121,7 +117,7 @@ ROWS: tuple[Backbone, ...] = (
         parameters=966_986,
         macs=222_486_528,
         features=192,
-        stages=_numbered(3),
+        stages=numbered(3),
         year=2013,
         paper="Lin, Chen & Yan, arXiv:1312.4400",
     ),
@@ -158,7 +154,7 @@ ROWS: tuple[Backbone, ...] = (
         parameters=1_252_266,
         macs=20_741_120,
         features=64,
-        stages=_numbered(2),
+        stages=numbered(2),
         year=2014,
         paper="after Simonyan & Zisserman, arXiv:1409.1556",
     ),
@@ -169,7 +165,7 @@ ROWS: tuple[Backbone, ...] = (
         parameters=122_570,
         macs=4_548_608,
         features=64,
-        stages=_numbered(3),
+        stages=numbered(3),
         preprocess=UNIT,
         year=2019,
         paper="TensorFlow tutorial, Convolutional Neural Network (CNN)",
