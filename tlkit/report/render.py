@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tlkit.errors import RunError
-from tlkit.report import confidence, sections, words
+from tlkit.report import confidence, insight, sections, words
 from tlkit.report.pictures import inline_thumbnails, relative_address
 from tlkit.report.sections import Material
 from tlkit.runs import Run
@@ -49,6 +49,9 @@ SECTIONS = (
     Section("gallery", "Gallery", sections.gallery),
     Section("calibration", "Can its confidence be trusted?", confidence.calibration),
     Section("coverage", "When it should say “don’t know”", confidence.coverage),
+    Section("audit", "Doubtful labels", insight.audit),
+    Section("data_curve", "Would more pictures help?", insight.data_curve),
+    Section("baselines", "Beside trivial rules", insight.baselines),
     Section("data", "Data", sections.data),
     Section("passport", "Run passport", sections.passport),
 )
@@ -130,6 +133,7 @@ def _embed(
     """
     grids = values["pictures"]["grids"].values()
     chosen = [image["path"] for grid in grids for image in grid]
+    chosen += [row["path"] for row in (values["audit"] or {"rows": []})["rows"]]
     large = inline_thumbnails(material.root, chosen, LARGE, GALLERY_BUDGET)
     images = values["gallery"]["images"]
     side = LARGE if len(images) <= LARGE_GALLERY else SMALL

@@ -300,5 +300,42 @@
     });
   }
 
+  // ---- Marks on doubtful labels, saved as fixes.csv -----------------------------------------
+  const audit = byId("audit-grid");
+  if (audit) {
+    const save = byId("audit-save");
+    const marks = () =>
+      [...audit.children].flatMap((item) => {
+        const action = item.querySelector("input:checked")?.value;
+        const label = action === "relabel" ? item.querySelector("select").value : "";
+        return action ? [[item.dataset.path, action, label]] : [];
+      });
+    const show = () => {
+      const count = marks().length;
+      save.disabled = !count;
+      byId("audit-count").textContent = count ? `${plural(count)} marked.` : "Nothing marked yet.";
+    };
+    audit.addEventListener("change", (event) => {
+      const item = event.target.closest("li");
+      const select = item.querySelector("select");
+      select.hidden = item.querySelector("input:checked")?.value !== "relabel";
+      if (!select.hidden && select.length === 1)
+        for (const other of data.classes)
+          if (other !== select.value) select.append(element("option", { textContent: other, value: other }));
+      show();
+    });
+    save.addEventListener("click", () => {
+      const field = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+      const lines = [["path", "action", "label"], ...marks()].map((row) => row.map(field).join(","));
+      const url = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+      const link = element("a", { href: url, download: "fixes.csv" });
+      document.body.append(link);
+      link.click();
+      link.remove();
+      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    });
+    show(); // a browser may have kept the marks of a page that was loaded again
+  }
+
   filter();
 })();
