@@ -97,3 +97,25 @@ def test_an_evaluation_has_no_training_to_speak_of():
     found = advise(score(test, CLASSES), test, pd.DataFrame())
     assert found.kind == "more pictures"
     assert "train" not in found.facts
+
+
+def asked(gain_interval, train_right=1.0, val_right=0.85):
+    """A case whose data curve was measured."""
+    metrics, predictions = make_case(train_right, val_right)
+    gain = sum(gain_interval) / 2
+    return metrics | {"curve": {"gain": gain, "gain_interval": list(gain_interval)}}, predictions
+
+
+def test_what_the_data_curve_measured_decides_between_pictures_and_fine_tuning():
+    assert kind(asked((0.01, 0.05), 0.9, 0.88)) == "more pictures", "it would be fine-tuning"
+    assert kind(asked((-0.01, 0.005))) == "fine-tune", "it would be more pictures"
+    assert kind(asked((-0.02, 0.05))) == "more pictures", "it cannot tell, the gap can"
+
+
+def test_many_very_doubtful_labels_come_first():
+    metrics, predictions = make_case(1.0, 0.85)
+    few = metrics | {"audit": {"very_doubtful": 4, "images": 500}}
+    many = metrics | {"audit": {"very_doubtful": 25, "images": 500}}
+    assert kind((few, predictions)) == "more pictures"
+    assert advise(many, predictions, FLAT).facts["doubtful"] == 25
+    assert kind((many, predictions)) == "fix labels"

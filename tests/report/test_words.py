@@ -154,3 +154,23 @@ FACTS = {"images": 200, "mistakes": 20, "train": 0.995, "learned_from": 800, "cl
 )
 def test_advice_states_its_facts(kind, says):
     assert says in advice(Advice(kind, FACTS)).replace(SPACE, " ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "says"),
+    [
+        ("fix labels", {"doubtful": 25, "of": 500}, "25 of 500 are very doubtful; mark them"),
+        (
+            "more pictures",
+            {"gain": 0.031, "gain_interval": [0.01, 0.052]},
+            "the second half of them brought 3.1 points of accuracy (1.0 to 5.2)",
+        ),
+        (
+            "fine-tune",
+            {"gain": -0.002, "gain_interval": [-0.01, 0.006]},
+            "twice the pictures changed the accuracy of the new layers by -0.2 points only",
+        ),
+    ],
+)
+def test_advice_from_the_audit_and_the_data_curve(kind, facts, says):
+    assert says in advice(Advice(kind, FACTS | facts))

@@ -15,6 +15,10 @@ Kind = Literal["hold out", "fix labels", "more pictures", "train longer", "fine-
 SURE = 0.9
 # So many times more sure mistakes than the calibrated confidence allows speak of wrong labels.
 SUSPICIOUS = 3.0
+# A share of very doubtful labels that is worth an hour before anything else.
+MANY_DOUBTFUL = 0.02
+# If twice the pictures cannot have brought more than this, more of them will not.
+HARDLY = 0.01
 # A validation loss that still fell by this share in the last epochs was not done.
 STILL_FALLING, LAST_EPOCHS = 0.05, 3
 
@@ -46,6 +50,11 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
         return Advice("hold out", {})
     high = scores["accuracy_interval"][1]
     facts: dict[str, Any] = {"images": images, "mistakes": mistakes}
+    audit = metrics.get("audit") or {"very_doubtful": 0, "images": 1}
+    if audit["very_doubtful"] >= max(3, MANY_DOUBTFUL * audit["images"]):
+        return Advice(
+            "fix labels", facts | {"doubtful": audit["very_doubtful"], "of": audit["images"]}
+        )
     sure, expected = _sure_mistakes(predictions)
     if sure >= 3 and sure > SUSPICIOUS * expected:
         return Advice("fix labels", facts | {"sure": sure, "expected": expected})
@@ -55,9 +64,18 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
     if train is None or not len(history):
         return Advice("more pictures", facts | {"class": _hardest(scores)})
     facts |= {"train": train["accuracy"], "learned_from": train["images"]}
+    phases = LearningCurves.from_history(history).phases
+    known = metrics.get("curve")
+    if known:
+        facts |= {"gain": known["gain"], "gain_interval": known["gain_interval"]}
+        # Asked directly: what did the second half of the pictures bring?
+        if known["gain_interval"][0] > 0:
+            return Advice("more pictures", facts | {"class": _hardest(scores)})
+        if known["gain_interval"][1] < HARDLY and phases[-1].name == "head":
+            return Advice("fine-tune", facts)
     if train["accuracy"] > high:
         return Advice("more pictures", facts | {"class": _hardest(scores)})
-    last = LearningCurves.from_history(history).phases[-1]
+    last = phases[-1]
     losses = last.curves["val_loss"]
     rows = history[history["phase"] == last.name]
     solved = "lr" in rows and (rows["lr"] == 0).all()  # at its optimum: no epoch would move it

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tlkit.evaluation.advice import LAST_EPOCHS, SURE, Advice, advise
+from tlkit.evaluation.advice import HARDLY, LAST_EPOCHS, SURE, Advice, advise
 from tlkit.evaluation.answers import printable
 from tlkit.evaluation.comparison import Pair
 from tlkit.evaluation.displays import headline, most_wrong
@@ -100,6 +100,11 @@ def advice(found: Advice) -> str:
             return (
                 "hold some pictures out (--val-split 0.2): nothing was measured on new ones so far"
             )
+        case "fix labels" if "doubtful" in facts:
+            return (
+                f"mend the labels: {facts['doubtful']:,} of {facts['of']:,} are very doubtful; "
+                "mark them in the report and train again with --fixes fixes.csv"
+            )
         case "fix labels":
             return (
                 f"check the labels of the most wrong pictures: {facts['sure']} mistakes were made "
@@ -112,6 +117,11 @@ def advice(found: Advice) -> str:
                 f"longer training ({flag} {2 * facts['epochs']}): in the last {LAST_EPOCHS} of "
                 f"{facts['epochs']} epochs the validation loss still fell from "
                 f"{facts['before']:.3f} to {facts['after']:.3f}"
+            )
+        case "fine-tune" if facts.get("gain_interval", (0, 1))[1] < HARDLY:
+            return (
+                "fine-tuning (--epochs 10): twice the pictures changed the accuracy of the new "
+                f"layers by {100 * facts['gain']:+.1f} points only"
             )
         case "fine-tune":
             return (
@@ -126,6 +136,13 @@ def advice(found: Advice) -> str:
                 f"nothing in the training: of {facts['images']:,} held-out pictures {right}; more "
                 "of them would tell more than more training"
             )
+    if facts.get("gain_interval", (0, 1))[0] > 0:
+        low, most = (f"{100 * end:.1f}" for end in facts["gain_interval"])
+        who = f" above all of “{facts['class']}”" if facts.get("class") else ""
+        return (
+            f"more pictures{who}: the second half of them brought {100 * facts['gain']:.1f} points "
+            f"of accuracy ({low} to {most})"
+        )
     who = f" above all of “{facts['class']}”" if facts.get("class") else ""
     why = f"{facts['mistakes']:,} of {facts['images']:,} new ones are named wrongly"
     if "train" in facts:
