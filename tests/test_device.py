@@ -60,8 +60,10 @@ def test_several_devices_share_a_batch() -> None:
 
 
 def test_the_start_is_quiet() -> None:
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
     done = subprocess.run(
         [sys.executable, "-c", "from tlkit.device import prepare; prepare('cpu')"],
+        env=plain,
         capture_output=True,
         text=True,
         check=True,
