@@ -8,9 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tlkit.errors import DataError
-from tlkit.report.render import asset, environment
-from tlkit.runs import write_atomically
+from tlkit.report.render import asset, environment, write_page
 
 
 def write_explanation(values: dict[str, Any], name: str, path: Path) -> Path:
@@ -34,14 +32,4 @@ def write_explanation(values: dict[str, Any], name: str, path: Path) -> Path:
             style=Markup(asset("report.css")),
         )
     )
-    try:
-        write_atomically(path, lambda temporary: _write(temporary, page))
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror}. Choose another --output."
-        ) from None
-    return path
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8", newline="\n")
+    return write_page(page, path)

@@ -8,12 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tlkit.errors import DataError
 from tlkit.evaluation.comparison import Comparison, Pair
 from tlkit.report import words
 from tlkit.report.pictures import inline_thumbnails
-from tlkit.report.render import asset, environment
-from tlkit.runs import write_atomically
+from tlkit.report.render import asset, environment, write_page
 
 # Flipped images shown on each side of a pair; the page says how many more there are.
 SHOWN = 48
@@ -48,17 +46,7 @@ def write_comparison(comparison: Comparison, path: Path) -> Path:
             style=Markup(asset("report.css")),
         )
     )
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(page, "utf-8", newline="\n")
-
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror}. Choose another --output."
-        ) from None
-    return path
+    return write_page(page, path)
 
 
 def verdict(comparison: Comparison) -> str:

@@ -14,11 +14,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tlkit.errors import RunError
+from tlkit.errors import DataError, RunError
 from tlkit.report import confidence, insight, sections, words
 from tlkit.report.pictures import inline_thumbnails, relative_address
 from tlkit.report.sections import Material
-from tlkit.runs import Run
+from tlkit.runs import Run, write_atomically
 
 # Longest side of a picture, pixels: twice what a grid shows, for sharp screens.
 LARGE, SMALL = 256, 128
@@ -156,6 +156,25 @@ def _skipped(run: Run) -> pd.DataFrame:
         return run.skipped
     except RunError:
         return pd.DataFrame()
+
+
+def write_page(page: str, path: Path) -> Path:
+    """Write a page of its own to where the user asked for it (`--output`): all of it or nothing.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(page, "utf-8", newline="\n")
+
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise DataError(
+            f"Cannot write {path}: {error.strerror}. Choose another --output."
+        ) from None
+    return path
 
 
 def environment() -> Environment:
