@@ -1,0 +1,94 @@
+"""Every command parses, calls one function of the library, and prints.
+
+Bodies import, so that help is quick. To add a command, write it in the module of its kind and name
+it in the list below.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+
+import tlkit
+from tlkit import native_output
+from tlkit.cli import cache, finetune, images, networks, runs, weights
+from tlkit.errors import TlkitError
+from tlkit.interrupts import Terminated
+
+app = typer.Typer(
+    help="Fine-tune an image classifier on a folder of pictures, and get a report you can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+# What Typer raises for a flag that does not exist or does not parse (newer Typers carry Click
+# inside).
+UsageError: Any = typer.BadParameter.__base__
+
+for command in (
+    finetune.finetune,
+    runs.evaluate,
+    runs.predict,
+    runs.explain,
+    runs.compare,
+    images.inspect,
+    runs.report,
+    networks.backbones,
+    networks.summary,
+):
+    app.command()(command)
+app.add_typer(weights.app, name="weights")
+app.add_typer(cache.app, name="cache")
+
+
+def main() -> None:
+    """The entry point: an error the user can mend is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except TlkitError as error:
+        _fail(str(error))
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "tlkit"
+        _fail(f"{error.format_message()} See `{command} --help`.")
+    except Terminated as stop:
+        _fail("Terminated.", code=int(str(stop)))
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted.", code=130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also show what the libraries say.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Set up what all commands share."""
+    if version:
+        print(f"tlkit {tlkit.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+    _show_log(verbose)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    print(f"tlkit: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _show_log(verbose: bool) -> None:
+    """Print what tlkit says on stderr as plain lines, and nothing that native libraries say."""
+    if not verbose:
+        native_output.keep_off_terminal()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("tlkit").setLevel(logging.INFO)

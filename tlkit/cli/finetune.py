@@ -1,0 +1,144 @@
+"""`tlkit finetune`: every recipe key as a flag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def finetune(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE.toml]", help="A recipe; flags override it.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            "--model",
+            help="A name of `tlkit backbones`. [default: efficientnet_lite0]",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, none, or a file. [default: imagenet]")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The folder that holds the runs.")] = Path("runs"),
+    name: Annotated[
+        str | None, typer.Option(help="The run's name. [default: date and time]")
+    ] = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist-ok", help="Write into an existing run of that name.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run --name, or the newest unfinished one."),
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Of split, shuffling and initial weights. [default: 0]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", help="Threads that read images.")
+    ] = None,
+    freeze_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the new head on the frozen backbone. [default: 20]"),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs after unfreezing; 0 stops after the four steps. [default: 0]"),
+    ] = None,
+    unfreeze: Annotated[
+        str | None,
+        typer.Option(help="last, a number of stages, all, or a stage. [default: last]"),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, mlp or classifier. [default: linear]")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Of the head. [default: 0.2]")] = None,
+    head_lr: Annotated[float | None, typer.Option(help="Learning rate of the head phase.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of fine-tuning, or from scratch.")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Of the head: sgd, lbfgs, or auto. [default: auto]")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, adam, adamw or rmsprop. [default: adam]")
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="constant, cosine or plateau. [default: constant]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", help="[default: 32]")
+    ] = None,
+    img_size: Annotated[
+        int | None,
+        typer.Option("--img-size", "--imgsz", help="Side in pixels. [default: the backbone's]"),
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="crop, pad or stretch. [default: crop]")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="none, light, standard or strong. [default: none]")
+    ] = None,
+    val_split: Annotated[
+        float | None, typer.Option(help="Share held out for validation. [default: 0.2]")
+    ] = None,
+    test_split: Annotated[
+        float | None, typer.Option(help="Share held out for the test. [default: 0]")
+    ] = None,
+    on_bad_image: Annotated[str | None, typer.Option(help="skip or error. [default: skip]")] = None,
+    fixes: Annotated[
+        Path | None,
+        typer.Option(help="A fixes.csv of the report: path,action,label; drops and relabels."),
+    ] = None,
+    insight: Annotated[
+        bool | None,
+        typer.Option(
+            "--insight/--no-insight",
+            help="Audit the labels, and ask whether more pictures would help. [default: insight]",
+        ),
+    ] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="none, auto, or a CSV file class,weight. [default: none]")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Epochs without improvement before a phase ends. [default: 5]"),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(help="Augmented views of each image, taking turns over the epochs."),
+    ] = None,
+    cache_size: Annotated[
+        float | None, typer.Option(help="GiB of features kept for later runs. [default: 4]")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Exit with code 1 below this accuracy.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")
+    ] = False,
+) -> int:
+    """Fine-tune a classifier on a folder of images; writes a model and a report."""
+    settings = {
+        key: value
+        for key, value in locals().items()
+        if key not in ("recipe", "output", "name", "exist_ok", "resume", "dry_run")
+    }
+    from tlkit import pipeline
+
+    if dry_run:
+        print(pipeline.dry_run(recipe=recipe, **settings))
+        return 0
+    run = pipeline.finetune(
+        recipe=recipe, output=output, name=name, exist_ok=exist_ok, resume=resume, **settings
+    )
+    print(pipeline.summary(run))
+    return pipeline.exit_code(run)
