@@ -7,13 +7,12 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import tlkit
 from tests.conftest import TINY
 from tlkit import trainer
-from tlkit.errors import DataError, TrainingError
+from tlkit.errors import TrainingError
 from tlkit.recipe import load_recipe
 
 
@@ -25,21 +24,6 @@ def test_phases_in_order() -> None:
     ]
     train = load_recipe(weights="none", epochs=2).resolve(224).train
     assert [p.name for p in trainer.plan(train, pretrained=False)] == ["scratch"]
-
-
-def test_class_weights(tmp_path: Path) -> None:
-    labels = np.array([0, 0, 0, 1])
-    assert trainer.class_weights("none", ("a", "b"), labels) is None
-    assert trainer.class_weights("auto", ("a", "b"), labels) == {0: 4 / 6, 1: 2.0}
-    file = tmp_path / "w.csv"
-    file.write_text("class,weight\nb,2\na,1\n")
-    assert trainer.class_weights(str(file), ("a", "b"), labels) == {0: 1.0, 1: 2.0}
-    file.write_text("class,weight\nb,2\n")
-    with pytest.raises(DataError, match="'a'"):
-        trainer.class_weights(str(file), ("a", "b"), labels)
-    file.write_text("name\nb\n")
-    with pytest.raises(DataError, match="class,weight"):
-        trainer.class_weights(str(file), ("a", "b"), labels)
 
 
 def test_a_linear_head_is_solved(pictures: Path, tmp_path: Path) -> None:
@@ -105,13 +89,6 @@ def test_ctrl_c_ends_the_epoch_and_still_reports(
     assert set(run.history["phase"]) == {"head"}, "what is left is skipped"
     assert run.report.is_file()
     assert run.model_file.is_file()
-
-
-def test_ctrl_c_works_as_before_afterwards() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with trainer.stop_on_ctrl_c():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 TWO_DEVICES = """

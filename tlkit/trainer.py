@@ -6,30 +6,27 @@ Keras' own `fit` with Keras' own callbacks; the few callbacks here only watch.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
 from tlkit import freezing, training_state
+from tlkit.callbacks import HISTORY, EpochLog, StopRequest, stop_on_ctrl_c
 from tlkit.checkpoint import Checkpoint
 from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, original_data_error
 from tlkit.device import Device
-from tlkit.errors import DataError, TrainingError
+from tlkit.errors import TrainingError
 from tlkit.features import FeatureBatches, FrozenFeatures
-from tlkit.interrupts import at_safe_points, safe_point
+from tlkit.interrupts import at_safe_points
+from tlkit.losses import class_weights
 from tlkit.memory import with_smaller_batches
-from tlkit.progress import progress_bar
+from tlkit.optimizers import make_optimizer, make_schedule
 from tlkit.recipe import HEAD_EPOCHS, RATES, TrainConfig
 from tlkit.solver import solve
 from tlkit.training_state import SaveEpochs, State
@@ -38,7 +35,6 @@ log = logging.getLogger(__name__)
 
 LARGEST_TO_SOLVE = 64 << 20
 """Bytes of features up to which `auto` solves the head; many images need no solver to be exact."""
-HISTORY = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -172,7 +168,7 @@ def _run_phase(
         watched, patience=config.patience, restore_best_weights=True
     )
     callbacks: list[keras.callbacks.Callback] = [
-        EpochLog(phase, rows),
+        EpochLog(phase.name, phase.epochs, rows),
         keras.callbacks.TerminateOnNaN(),
         stop,
         best,
@@ -253,145 +249,3 @@ def _solve_head(
         f"  val_loss {point.val_loss:.4f}  val_accuracy {point.val_accuracy:.3f}" if val else "",
     )
     return True
-
-
-def make_optimizer(name: str, rate: Any) -> keras.optimizers.Optimizer:
-    """A Keras optimizer; SGD with Nesterov momentum 0.9, the rest as Keras sets them."""
-    if name == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-    kinds = {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "rmsprop": keras.optimizers.RMSprop,
-    }
-    return kinds[name](rate)
-
-
-def make_schedule(name: str, rate: float, steps: int) -> Any:
-    """The rate itself (constant, and plateau, which a callback lowers) or a Keras schedule over
-    `steps`."""
-    if name == "cosine":
-        return keras.optimizers.schedules.CosineDecay(rate, steps)
-    return rate
-
-
-def class_weights(
-    setting: str, classes: tuple[str, ...], labels: np.ndarray
-) -> dict[int, float] | None:
-    """Class index to weight: None, inverse frequency ("auto"), or from a CSV file with
-    class,weight.
-
-    Raises:
-        DataError: the file cannot be read, or does not give every class a positive weight.
-    """
-    if setting == "none":
-        return None
-    if setting == "auto":
-        from sklearn.utils.class_weight import compute_class_weight
-
-        present = np.unique(labels)
-        return dict(
-            zip(
-                present.tolist(),
-                compute_class_weight("balanced", classes=present, y=labels).tolist(),
-                strict=True,
-            )
-        )
-    try:
-        table = (
-            pd.read_csv(setting, dtype={"class": str}, keep_default_na=False)
-            .set_index("class")["weight"]
-            .astype(float)
-        )
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"Cannot read class weights from {setting}: {error}. It needs the columns class,weight."
-        ) from None
-    missing = [name for name in classes if name not in table.index or not table[name] > 0]
-    if missing:
-        raise DataError(
-            f"{setting} gives no positive weight for {missing[0]!r}; every class needs one."
-        )
-    return {index: float(table[name]) for index, name in enumerate(classes)}
-
-
-class EpochLog(keras.callbacks.Callback):
-    """Appends a row per epoch to the history, and shows how far the phase is."""
-
-    def __init__(self, phase: Phase, rows: list[dict[str, Any]]):
-        super().__init__()
-        self.phase, self.rows = phase, rows
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Open the bar."""
-        self._stack = contextlib.ExitStack()
-        self._bar = self._stack.enter_context(progress_bar())
-        self._task = self._bar.add_task(
-            self.phase.name, total=self.phase.epochs * self.params["steps"]
-        )
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start the clock."""
-        self._start = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Move the bar."""
-        self._bar.advance(self._task)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keep the epoch's numbers."""
-        row = {
-            "phase": self.phase.name,
-            "epoch": epoch + 1,
-            **{key: float(value) for key, value in (logs or {}).items()},
-        }
-        row["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row["seconds"] = round(time.perf_counter() - self._start, 3)
-        self.rows.append({key: row.get(key) for key in HISTORY})
-        line = f"loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}"
-        if "val_loss" in row:
-            line += f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}"
-        log.info("%s %d/%d  %s", self.phase.name, epoch + 1, self.phase.epochs, line)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Close the bar."""
-        self._stack.close()
-
-
-@dataclass
-class StopRequest(keras.callbacks.Callback):
-    """Ends training after the current batch once `asked` is set."""
-
-    asked: bool = field(default=False)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Tell Keras to stop: it evaluates the epoch so far and leaves `fit`."""
-        safe_point()
-        if self.asked:
-            self.model.stop_training = True
-
-
-@contextlib.contextmanager
-def stop_on_ctrl_c() -> Iterator[StopRequest]:
-    """Inside, the first Ctrl-C asks for a clean end and the second one ends at once."""
-    stop = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(signum: int, frame: Any) -> None:
-        stop.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        log.warning(
-            "stopping after this epoch, then evaluating and writing the report (Ctrl-C again ends "
-            "at once)"
-        )
-
-    previous = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,101 @@
+"""What watches `fit`: the history and its progress bar, and a clean end on Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from tlkit.interrupts import safe_point
+from tlkit.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+HISTORY = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Appends a row per epoch to the history, and shows how far the phase is."""
+
+    def __init__(self, phase: str, epochs: int, rows: list[dict[str, Any]]):
+        super().__init__()
+        self.phase, self.epochs, self.rows = phase, epochs, rows
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the bar."""
+        self._stack = contextlib.ExitStack()
+        self._bar = self._stack.enter_context(progress_bar())
+        self._task = self._bar.add_task(self.phase, total=self.epochs * self.params["steps"])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar."""
+        self._bar.advance(self._task)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep the epoch's numbers."""
+        row = {
+            "phase": self.phase,
+            "epoch": epoch + 1,
+            **{key: float(value) for key, value in (logs or {}).items()},
+        }
+        row["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(time.perf_counter() - self._start, 3)
+        self.rows.append({key: row.get(key) for key in HISTORY})
+        line = f"loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}"
+        if "val_loss" in row:
+            line += f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}"
+        log.info("%s %d/%d  %s", self.phase, epoch + 1, self.epochs, line)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the bar."""
+        self._stack.close()
+
+
+@dataclass
+class StopRequest(keras.callbacks.Callback):
+    """Ends training after the current batch once `asked` is set."""
+
+    asked: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tell Keras to stop: it evaluates the epoch so far and leaves `fit`."""
+        safe_point()
+        if self.asked:
+            self.model.stop_training = True
+
+
+@contextlib.contextmanager
+def stop_on_ctrl_c() -> Iterator[StopRequest]:
+    """Inside, the first Ctrl-C asks for a clean end and the second one ends at once."""
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        stop.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log.warning(
+            "stopping after this epoch, then evaluating and writing the report (Ctrl-C again ends "
+            "at once)"
+        )
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
