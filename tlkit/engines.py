@@ -121,7 +121,16 @@ class Engines:
         return Engine("OpenVINO", precision, run, error)
 
     def _keras(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(self.network.predict_on_batch(batch.astype(np.float32)), np.float32)
+        images = batch.astype(np.float32)
+        strategy = getattr(self.network, "distribute_strategy", None)  # TensorFlow alone has it
+        devices = getattr(strategy, "num_replicas_in_sync", 1)
+        if devices == 1:
+            return np.asarray(self.network.predict_on_batch(images), np.float32)
+        # predict_on_batch would give every device the whole batch; predict gives each a part, and a
+        # convolution cannot take an empty one.
+        filled = np.concatenate([images, np.repeat(images[:1], -len(images) % devices, axis=0)])
+        answers = self.network.predict(filled, batch_size=len(filled), verbose=0)
+        return np.asarray(answers[: len(images)], np.float32)
 
     @cached_property
     def _graph(self) -> Any:

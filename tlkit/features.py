@@ -83,8 +83,7 @@ class FeatureBatches(keras.utils.PyDataset):
         return math.ceil(len(self.samples) / self.images.batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        size = self.images.batch_size
-        rows = self._order[index * size : (index + 1) * size]
+        rows = self.images.rows_of_batch(self._order, index)
         return self.views[self._epoch % len(self.views)][rows], self.images.one_hot(rows)
 
     def on_epoch_end(self) -> None:

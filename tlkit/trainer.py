@@ -155,6 +155,8 @@ def _run_phase(
             # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
             jit_compile=device.kind == "gpu",
         )
+        # With several devices the optimizer's variables must be made inside the strategy.
+        cut.model.optimizer.build(cut.model.trainable_variables)
     trainable = sum(math.prod(weight.shape) for weight in classifier.model.trainable_weights)
     log.info(
         "%s: %s parameters train for up to %d epochs at a rate of %g",

@@ -57,6 +57,17 @@ def test_batches(samples: pd.DataFrame, root: Path) -> None:
     assert data[3][0].shape == (1, 16, 16, 3)
 
 
+@pytest.mark.parametrize(("devices", "sizes"), [(2, [4, 4, 2]), (4, [4, 4, 4]), (16, [16])])
+def test_every_device_gets_a_part_of_the_same_size(
+    samples: pd.DataFrame, root: Path, devices: int, sizes: list[int]
+) -> None:
+    data = batches(samples.iloc[:9], root, batch_size=5, devices=devices, shuffle=True)
+    drawn = [data.rows_of_batch(np.arange(9), index) for index in range(len(data))]
+    assert [len(rows) for rows in drawn] == sizes
+    assert np.concatenate(drawn).tolist() == [*range(9), *range(9), *range(9)][: sum(sizes)]
+    assert [len(data[index][0]) for index in range(len(data))] == sizes
+
+
 def test_iter_images_is_the_same_in_order(samples: pd.DataFrame, root: Path) -> None:
     data = batches(samples, root, shuffle=True, augment="light")
     plain = list(data.iter_images())

@@ -63,6 +63,7 @@ class ImageBatches(keras.utils.PyDataset):
         shuffle: a new order for each epoch.
         seed: of the order and the views.
         workers: threads; the number of processors when None.
+        devices: how many share a batch; each gets a part of the same size.
 
     Attributes:
         paths: of the pictures, as in `samples`.
@@ -87,12 +88,14 @@ class ImageBatches(keras.utils.PyDataset):
         shuffle: bool = False,
         seed: int = 0,
         workers: int | None = None,
+        devices: int = 1,
     ):
         threads = worker_count(workers)
         super().__init__(workers=threads, max_queue_size=threads + 1)
         cv2.setNumThreads(1)  # OpenCV's own threads would compete with ours
         self.samples, self.root, self.classes = samples, root, tuple(classes)
-        self.size, self.augment, self.batch_size = size, augment, batch_size
+        self.size, self.augment = size, augment
+        self.devices, self.batch_size = devices, max(1, batch_size // devices) * devices
         self.shuffle, self.seed = shuffle, seed
         self.transform = augmentation(augment, size, resize, crop)
         self.paths: list[str] = samples["path"].tolist()
@@ -143,7 +146,7 @@ class ImageBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Batch `index` of the current epoch; Keras calls this from its threads."""
-        rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.rows_of_batch(self._order, index)
         images = np.empty((len(rows), self.size, self.size, 3), np.float32)
         try:
             for place, row in enumerate(rows):
@@ -153,6 +156,16 @@ class ImageBatches(keras.utils.PyDataset):
             self.failure = error
             raise
         return images, self.one_hot(rows)
+
+    def rows_of_batch(self, order: NDArray[np.int64], index: int) -> NDArray[np.int64]:
+        """What batch `index` holds of an epoch's `order`.
+
+        Several devices need parts of one size, so the last batch is filled up from the epoch's
+        start, as PyTorch's DistributedSampler does; whoever predicts drops what is too many.
+        """
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        missing = -len(rows) % self.devices
+        return np.concatenate([rows, np.resize(order, missing)]) if missing else rows
 
     def one_hot(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Labels of some rows of `samples`: float32, (rows, classes)."""
@@ -239,10 +252,6 @@ def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row, devices: int =
 
     def batches(part: str, augment: Augment = "none", shuffle: bool = False) -> ImageBatches:
         samples = split[split["split"] == part]
-        # Keras compares what the devices got of the first batch: it must divide evenly.
-        batch_size = recipe.train.batch_size
-        if devices > 1:
-            batch_size = max(1, min(batch_size, len(samples)) // devices) * devices
         return ImageBatches(
             samples,
             root,
@@ -251,10 +260,11 @@ def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row, devices: int =
             data.resize,
             row.preprocess.crop,
             augment,
-            batch_size,
+            recipe.train.batch_size,
             shuffle,
             recipe.seed,
             recipe.workers,
+            devices,
         )
 
     present = set(split["split"])

@@ -36,7 +36,7 @@ def predict(features: FrozenFeatures, datasets: Datasets) -> pd.DataFrame:
     for part in parts:
         model, batches = features.for_prediction(part)
         with original_data_error(batches):
-            probabilities = model.predict(batches, verbose=0)
+            probabilities = model.predict(batches, verbose=0)[: len(part.samples)]
         tables.append(predictions_table(part.samples, probabilities, features.classifier.classes))
     return pd.concat(tables).sort_index()
 
