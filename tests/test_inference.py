@@ -24,6 +24,17 @@ def test_evaluate_scores_other_pictures(run: tlkit.Run, tmp_path: Path) -> None:
     assert scored.report.is_file()
 
 
+def test_views_are_averaged_when_asked(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
+    one, two = (tlkit.predict(run, [pictures], tta=views)["p_red"] for views in (1, 2))
+    assert np.abs(one - two).max() > 1e-4
+    scored = tlkit.evaluate(run, pictures, tta=2)
+    assert scored.folder.name == "colours-tta2", "beside the plain evaluation, to be compared"
+    np.testing.assert_allclose(scored.predictions["p_red"], two, atol=1e-5)
+    for views in (0, 11):
+        with pytest.raises(RecipeError, match="from 1 to 10"):
+            tlkit.predict(run, [pictures], tta=views)
+
+
 def test_evaluate_refuses_an_unknown_class(run: tlkit.Run, tmp_path: Path) -> None:
     folder = make_pictures(tmp_path / "new", per_class=2)
     (folder / "red").rename(folder / "green")

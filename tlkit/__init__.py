@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tlkit.data.folder import ImageFolder as ImageFolder
     from tlkit.errors import TlkitError as TlkitError
     from tlkit.evaluation.comparison import compare_runs as compare_runs
+    from tlkit.experiments.ensemble import ensemble as ensemble
     from tlkit.inference import evaluate as evaluate
     from tlkit.inference import predict as predict
     from tlkit.pipeline import finetune as finetune
@@ -29,6 +30,7 @@ _PUBLIC = {
     "TlkitError": "tlkit.errors",
     "build_backbone": "tlkit.backbones",
     "compare_runs": "tlkit.evaluation.comparison",
+    "ensemble": "tlkit.experiments.ensemble",
     "evaluate": "tlkit.inference",
     "finetune": "tlkit.pipeline",
     "list_backbones": "tlkit.backbones._registry",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import TextIO, cast, get_args
 
+import numpy as np
 import pandas as pd
 
 from tlkit.data.search import find_files
-from tlkit.errors import DataError, RecipeError
+from tlkit.data.transforms import MOST_VIEWS
+from tlkit.errors import DataError, RecipeError, RunError
 from tlkit.evaluation.answers import Answer, Counts, Detail, Format, write_answers
 from tlkit.progress import track
 from tlkit.runs import Run
@@ -23,21 +26,24 @@ def predict(
     *,
     top_k: int | None = None,
     reject_below: float = 0.0,
+    tta: int = 1,
 ) -> pd.DataFrame:
     """Classify images with a run's model, all in one table.
 
     Args:
-        run: a finished run.
+        run: a finished run, or an ensemble.
         images: files, folders that are searched for images, or globs.
         top_k: show this many of the most probable classes; all when None.
         reject_below: an answer less confident than this is "" in `predicted`: it does not know.
+        tta: views of each image whose probabilities are averaged, 1 to 10: the image, its mirror
+            image, then the corners and theirs.
 
     Returns:
         One row per file: path, predicted, confidence, error, and p_<class>... or class_1, p_1...;
         a file that cannot be read has an error and no prediction.
     """
-    model_file, files = _opened(run).model_file, find_files(images)
-    answers, classes = _answers(model_file, files)
+    source, files = _opened(run), find_files(images)
+    answers, classes = _answers(source, files, tta)
     detail = Detail(classes, top_k, reject_below)
     return pd.DataFrame(
         [detail.row(answer) for answer in track(answers, "images")], columns=detail.columns
@@ -52,11 +58,12 @@ def predict_to(
     *,
     top_k: int | None = None,
     reject_below: float = 0.0,
+    tta: int = 1,
 ) -> Counts:
     """Classify any number of images and write each answer as it comes.
 
     Args:
-        run, images, top_k, reject_below: as for `predict`.
+        run, images, top_k, reject_below, tta: as for `predict`.
         output: the file to write; the terminal when None.
         form: table, csv or jsonl; what the output's name ends with when None, else a table.
 
@@ -68,9 +75,9 @@ def predict_to(
         RecipeError: an unknown format.
     """
     written = _format(form, output)
-    model_file, files = _opened(run).model_file, find_files(images)
+    source, files = _opened(run), find_files(images)
     with _writable(output) as file:
-        answers, classes = _answers(model_file, files)
+        answers, classes = _answers(source, files, tta)
         # On a terminal the lines themselves show how far it is.
         shown = answers if file.isatty() else track(answers, "images")
         return write_answers(shown, Detail(classes, top_k, reject_below), file, written)
@@ -95,6 +102,11 @@ def explain(
     from tlkit import device
 
     source = _opened(run)
+    if source.ensemble_file.is_file():
+        raise RunError(
+            f"{source.folder} is an ensemble and has no network of its own; explain one of its "
+            f"runs: {', '.join(str(member.folder.resolve()) for member, _ in source.members)}."
+        )
     table = predict(source, images)
     if (bad := table["error"] != "").any():
         raise DataError(f"{table['error'][bad].iloc[0]}; leave it out.")
@@ -108,51 +120,53 @@ def explain(
     return write_explanation(values, source.folder.resolve().name, page)
 
 
-def evaluate(run: Run | Path, data: str | Path) -> Run:
+def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
     """Score a finished run's model on other images of the same classes.
 
     Args:
-        run: a finished run.
+        run: a finished run, or an ensemble.
         data: a folder or a manifest, as for `finetune`; every image in it counts, whatever its
-        split.
+            split.
+        tta: views of each image whose probabilities are averaged, as for `predict`.
 
     Returns:
-        evaluations/<name of the folder> inside the run: predictions.csv, metrics.json, report.html.
+        evaluations/<name of the folder> inside the run (with -tta<N> where views are averaged):
+        predictions.csv, metrics.json, report.html.
 
     Raises:
         DataError: the folder has a class that the model does not know.
     """
-    from tlkit import device, report
+    from tlkit import report
     from tlkit.data.folder import ImageFolder
     from tlkit.evaluation.metrics import score
-
-    device.import_keras()
-    from tlkit.classifier import load_classifier
-    from tlkit.data.loader import ImageBatches
-    from tlkit.evaluation.predictions import predict_images
+    from tlkit.evaluation.predictions_table import predictions_table
 
     source = _opened(run)
     folder = ImageFolder(data, min_classes=1)
-    classifier = load_classifier(source.model_file)
-    unknown = sorted(set(folder.classes) - set(classifier.classes))
-    if unknown:
+    samples = folder.samples.assign(split="test")
+    answers, classes = _answers(source, (folder.root / path for path in samples["path"]), tta)
+    if unknown := sorted(set(folder.classes) - set(classes)):
         raise DataError(
             f"{data} has the class {unknown[0]!r}, which the model does not know; it knows "
-            f"{', '.join(classifier.classes)}."
+            f"{', '.join(classes)}."
         )
-    samples = folder.samples.assign(split="test")
-    images = ImageBatches.for_evaluation(samples, folder.root, classifier)
-    predictions = predict_images(classifier, images)
-    name = Path(data).resolve().stem or "images"
+    probabilities = []
+    for answer in track(answers, "images", len(samples)):
+        if answer.probabilities is None:
+            raise DataError(f"{answer.path}: {answer.error}; it could be read a moment ago.")
+        probabilities.append(answer.probabilities)
+    predictions = predictions_table(samples, np.stack(probabilities), classes)
+    name = (Path(data).resolve().stem or "images") + (f"-tta{tta}" if tta > 1 else "")
     target = Run.create(source.folder / "evaluations", name, exist_ok=True)
     target.write_table("split", samples[["path", "label", "split", "sha256"]])
     target.write_table("predictions", predictions)
     target.write_table("skipped", folder.skipped)
     target.write_metrics(
-        score(predictions, classifier.classes)
+        score(predictions, classes)
         | {
             "model": source.metrics["model"],
             "data": {"root": str(folder.root), "images": len(predictions)},
+            "views": tta,
         }
     )
     report.render_run(target)
@@ -173,16 +187,27 @@ def _opened(run: Run | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
 
-def _answers(model_file: Path, files: Iterator[Path]) -> tuple[Iterator[Answer], tuple[str, ...]]:
+def _answers(
+    source: Run, files: Iterator[Path], tta: int
+) -> tuple[Iterator[Answer], tuple[str, ...]]:
     """The answers to come, and the classes they are about."""
+    if not 1 <= tta <= MOST_VIEWS:
+        raise RecipeError(f"--tta is a number of views from 1 to {MOST_VIEWS}; got {tta}.")
+    members = source.members
     from tlkit import device
 
     device.import_keras()
     from tlkit.classifier import load_classifier
-    from tlkit.evaluation.predictions import answer_files
+    from tlkit.evaluation.predictions import answer_files, averaged
 
-    classifier = load_classifier(model_file)
-    return answer_files(classifier, files), classifier.classes
+    classifiers = [load_classifier(member.model_file) for member, _ in members]
+    shares = [share for _, share in members]
+    # The members go hand in hand, so that a few batches wait for the others, not all files.
+    parts = [
+        answer_files(classifier, own, views=tta)
+        for classifier, own in zip(classifiers, tee(files, len(members)), strict=True)
+    ]
+    return averaged(parts, shares), classifiers[0].classes
 
 
 @contextlib.contextmanager

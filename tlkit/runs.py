@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -76,7 +77,7 @@ class Run:
     def open(cls, folder: Path | str) -> Run:
         """The run in `folder`; RunError when it is not one."""
         run = cls(folder)
-        if not run.recipe_file.is_file():
+        if not run.recipe_file.is_file() and not run.ensemble_file.is_file():
             raise RunError(
                 f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes "
                 "one."
@@ -110,6 +111,28 @@ class Run:
     def model_file(self) -> Path:
         """model.keras: raw 0-255 RGB in, class probabilities out."""
         return self.folder / "model.keras"
+
+    @property
+    def ensemble_file(self) -> Path:
+        """ensemble.toml: the runs whose probabilities are averaged; only an ensemble has it."""
+        return self.folder / "ensemble.toml"
+
+    @property
+    def members(self) -> list[tuple[Run, float]]:
+        """The runs with a network of their own behind this one, and the share of each: itself, but
+        for an ensemble.
+
+        Raises:
+            RunError: a run of the ensemble is gone.
+        """
+        if not self.ensemble_file.is_file():
+            return [(self, 1.0)]
+        facts = tomllib.loads(self.ensemble_file.read_text(encoding="utf-8"))
+        found = []
+        for path, share in zip(facts["runs"], facts["shares"], strict=True):
+            member = Run.open(self.folder / path)
+            found += [(run, share * part) for run, part in member.members]
+        return found
 
     @property
     def report(self) -> Path:

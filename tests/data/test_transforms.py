@@ -10,7 +10,15 @@ import pytest
 from pictures import quadrants
 from PIL import Image
 
-from tlkit.data.transforms import Augmentation, Evaluation, augmentation, decode_size, resize
+from tlkit.data.transforms import (
+    MOST_VIEWS,
+    Augmentation,
+    Evaluation,
+    TestTimeViews,
+    augmentation,
+    decode_size,
+    resize,
+)
 
 AUGMENTS = ["light", "standard", "strong"]
 COLOURS = {tuple(colour) for colour in quadrants(2, 2).reshape(-1, 3)}
@@ -157,3 +165,19 @@ def test_albumentations_asks_no_network_and_is_imported_when_needed() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     command = [sys.executable, "-W", "error", "-c", code]
     subprocess.run(command, check=True, env=environment)
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad", "stretch"])
+def test_test_time_views_are_the_centre_and_the_corners_with_their_mirror_images(mode: str) -> None:
+    image, plain = smooth(), Evaluation(56, mode)
+    views = TestTimeViews(MOST_VIEWS, 56, mode)
+    seen = [views(image, number) for number in range(MOST_VIEWS)]
+    np.testing.assert_array_equal(seen[0], plain(image))
+    for number in range(0, MOST_VIEWS, 2):
+        assert seen[number].shape == (56, 56, 3)
+        np.testing.assert_array_equal(seen[number + 1], seen[number][:, ::-1])
+    whole = resize(image, 64, mode, crop=1.0)
+    for number, (top, left) in enumerate([(0, 0), (0, 8), (8, 0), (8, 8)], start=1):
+        np.testing.assert_array_equal(seen[2 * number], whole[top : top + 56, left : left + 56])
+    assert len({view.tobytes() for view in seen}) == MOST_VIEWS
+    assert TestTimeViews(2, 56, mode).at_least == plain.at_least

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from tests.conftest import make_pictures
+from tlkit.data.images import read_image
+from tlkit.data.transforms import TestTimeViews
 from tlkit.evaluation.predictions import answer_files
 
 
@@ -55,3 +57,20 @@ def test_bad_files_keep_their_place(tmp_path: Path) -> None:
     ]
     only_bad = list(answer_files(stand_in(), iter([files[1]])))
     assert only_bad[0].probabilities is None
+
+
+def test_views_of_a_picture_are_averaged(tmp_path: Path) -> None:
+    folder = make_pictures(tmp_path, per_class=4)
+    bad = folder / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    files = [*sorted(folder.glob("*/*.jpg"))[:5], bad, *sorted(folder.glob("*/*.jpg"))[5:]]
+    answers = list(answer_files(stand_in(), iter(files), batch_size=8, views=3))
+    assert [answer.path for answer in answers] == [str(file) for file in files]
+    assert [bool(answer.error) for answer in answers] == [file == bad for file in files]
+    views = TestTimeViews(3, 16)
+    for answer, file in zip(answers, files, strict=True):
+        if file != bad:
+            picture = read_image(file, views.at_least)
+            seen = np.stack([views(picture, number) for number in range(3)]).astype(np.float32)
+            expected = MeanColour().predict_on_batch(seen).mean(axis=0)
+            np.testing.assert_allclose(answer.probabilities, expected, rtol=1e-6)

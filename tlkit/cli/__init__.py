@@ -14,7 +14,7 @@ import typer
 
 import tlkit
 from tlkit import native_output
-from tlkit.cli import cache, finetune, images, networks, runs, weights
+from tlkit.cli import cache, experiments, finetune, images, networks, runs, weights
 from tlkit.errors import TlkitError
 from tlkit.interrupts import Terminated
 
@@ -35,6 +35,7 @@ for command in (
     runs.predict,
     runs.explain,
     runs.compare,
+    experiments.ensemble,
     images.inspect,
     runs.report,
     networks.backbones,

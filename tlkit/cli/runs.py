@@ -12,6 +12,13 @@ RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/2026-11-22-101500.")
 ]
 
+Views = Annotated[
+    int,
+    typer.Option(
+        help="Average N views of each image: 2 adds its mirror image, up to 10 the corners."
+    ),
+]
+
 
 def evaluate(
     run: RunFolder,
@@ -19,12 +26,13 @@ def evaluate(
         Path,
         typer.Option("--data", "--data-dir", help="Folder of class folders, or a CSV manifest."),
     ],
+    tta: Views = 1,
 ) -> None:
     """Score a run's model on other images; writes predictions, metrics and a report into the
     run."""
     from tlkit import inference, pipeline
 
-    print(pipeline.summary(inference.evaluate(run, data)))
+    print(pipeline.summary(inference.evaluate(run, data, tta)))
 
 
 def predict(
@@ -48,11 +56,14 @@ def predict(
     reject_below: Annotated[
         float, typer.Option(min=0, max=1, help='Say "don\'t know" below this confidence.')
     ] = 0.0,
+    tta: Views = 1,
 ) -> None:
     """Classify images with a run's model; writes each answer as it comes."""
     from tlkit import inference
 
-    counts = inference.predict_to(run, images, output, form, top_k=top_k, reject_below=reject_below)
+    counts = inference.predict_to(
+        run, images, output, form, top_k=top_k, reject_below=reject_below, tta=tta
+    )
     print(f"{counts}{f', in {output}' if output else ''}", file=sys.stderr)
 
 

@@ -19,6 +19,8 @@ from tlkit.recipe import Augment, Resize
 
 Picture = NDArray[np.uint8]
 
+MOST_VIEWS = 10
+"""Views of one picture at test time: the centre and four corners, each with its mirror image."""
 _PADDING = (124, 116, 104)  # ImageNet's mean colour: close to zero once the network has normalised
 
 
@@ -51,6 +53,39 @@ class Evaluation:
     def __call__(self, image: Picture, seed: int = 0) -> Picture:
         """Cut `image` to size; `seed` has no effect."""
         return resize(image, self.size, self.resize, self.crop)
+
+
+class TestTimeViews:
+    """Views of one picture whose answers are averaged at test time: seed v gives view v.
+
+    View 0 is what `Evaluation` gives; then come the four corners, cut as large; an odd view is the
+    mirror image of the one before it [Krizhevsky, Sutskever & Hinton 2012, section 4.1].
+
+    Args:
+        count: how many views will be asked for, 1 to `MOST_VIEWS`.
+        size, resize, crop: as for `Evaluation`.
+    """
+
+    __test__ = False  # pytest takes the name for that of a test
+
+    def __init__(self, count: int, size: int, resize: Resize = "crop", crop: float = 0.875):
+        self.centre = Evaluation(size, resize, crop)
+        self.count, self.size = count, size
+        self.square = decode_size(size, "crop", crop)
+        # As few pixels as evaluation decodes where no corner is cut.
+        self.at_least = self.square if count > 2 else self.centre.at_least
+
+    def __call__(self, image: Picture, seed: int = 0) -> Picture:
+        """View `seed` of `image`."""
+        place, mirrored = divmod(seed, 2)
+        view = self._corner(image, place - 1) if place else self.centre(image)
+        return np.ascontiguousarray(view[:, ::-1]) if mirrored else view
+
+    def _corner(self, image: Picture, corner: int) -> Picture:
+        margin = self.square - self.size
+        top, left = margin * (corner // 2), margin * (corner % 2)
+        square = resize(image, self.square, self.centre.resize, crop=1.0)
+        return square[top : top + self.size, left : left + self.size]
 
 
 class Augmentation:

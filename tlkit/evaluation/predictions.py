@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tlkit.classifier import Classifier
-from tlkit.data.loader import Datasets, ImageBatches, original_data_error
+from tlkit.data.loader import Datasets, original_data_error
 from tlkit.data.stream import stream_images
-from tlkit.data.transforms import Evaluation
+from tlkit.data.transforms import TestTimeViews
 from tlkit.engines import WORTH, Engines, Run
 from tlkit.errors import DataError
 from tlkit.evaluation.answers import Answer
@@ -41,13 +41,6 @@ def predict(features: FrozenFeatures, datasets: Datasets) -> pd.DataFrame:
     return pd.concat(tables).sort_index()
 
 
-def predict_images(classifier: Classifier, images: ImageBatches) -> pd.DataFrame:
-    """The predictions for one table of images, by the whole model; columns as for `predict`."""
-    with original_data_error(images):
-        probabilities = classifier.model.predict(images, verbose=0)
-    return predictions_table(images.samples, probabilities, classifier.classes)
-
-
 def _plain(classifier: Classifier) -> Run:
     return lambda batch: np.asarray(classifier.model.predict_on_batch(batch.astype(np.float32)))
 
@@ -57,43 +50,64 @@ def answer_files(
     paths: Iterable[Path],
     batch_size: int = 32,
     workers: int | None = None,
+    views: int = 1,
 ) -> Iterator[Answer]:
     """Classify files as they come: a few batches are in memory, whatever their number.
 
     Args:
         classifier: a loaded classifier.
         paths: any number of files.
-        batch_size: images per forward pass.
+        batch_size: pictures per forward pass.
         workers: threads that decode; the number of processors when None.
+        views: of each image, whose probabilities are averaged (`TestTimeViews`).
 
     Yields:
         An answer per file, in order; one that cannot be read has an error.
     """
     crop = classifier.row.preprocess.crop
-    transform = Evaluation(classifier.size, classifier.resize, crop)
+    transform = TestTimeViews(views, classifier.size, classifier.resize, crop)
     under_way: deque[Path] = deque()
     errors: dict[int, str] = {}
 
     def noted() -> Iterator[Path]:
         for path in paths:
             under_way.append(path)
-            yield path
+            for _ in range(views):
+                yield path
 
     def note(number: int, error: DataError) -> None:
-        errors[number] = str(error)
+        errors[number // views] = str(error)
 
-    images = stream_images(noted(), transform, repeat(0), batch_size, workers, note)
+    batch_size = max(1, batch_size // views) * views  # an image's views stay together
+    images = stream_images(noted(), transform, cycle(range(views)), batch_size, workers, note)
     run = _plain(classifier)
     for start, batch in images:
         if start + len(batch) >= WORTH > start:  # there are many: what OpenVINO costs it now saves
             sample = batch[:8]
             run = Engines(classifier.model, partial(np.copy, sample), WORTH).fastest(True)
-        bad = [errors.pop(number, None) for number in range(start, start + len(batch))]
+        first, end = start // views, (start + len(batch)) // views
+        bad = [errors.pop(number, None) for number in range(first, end)]
         good = any(error is None for error in bad)
-        p = run(batch) if good else batch
-        for error, probabilities in zip(bad, p, strict=True):
+        p = run(batch) if good else np.zeros((len(batch), len(classifier.classes)), np.float32)
+        for error, seen in zip(bad, p.reshape(len(bad), views, -1), strict=True):
             path = under_way.popleft()
             if error is None:
-                yield Answer(str(path), probabilities)
+                yield Answer(str(path), seen.mean(axis=0))
             else:
                 yield Answer(str(path), None, error.removeprefix(f"{path}: "))
+
+
+def averaged(parts: Sequence[Iterator[Answer]], shares: Sequence[float]) -> Iterator[Answer]:
+    """The answers of several classifiers to the same files as one.
+
+    Args:
+        parts: the answers of each, in the same order.
+        shares: of each classifier in the mean of the probabilities; they sum to 1.
+    """
+    for answers in zip(*parts, strict=True):
+        first = answers[0]
+        if first.probabilities is None or len(answers) == 1:
+            yield first
+        else:
+            said = np.stack([answer.probabilities for answer in answers])
+            yield Answer(first.path, np.average(said, axis=0, weights=shares).astype(np.float32))

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tlkit.errors import DataError, RunError
-from tlkit.report import confidence, insight, sections, words
+from tlkit.report import confidence, experiments, insight, sections, words
 from tlkit.report.pictures import inline_thumbnails, relative_address
 from tlkit.report.sections import Material
 from tlkit.runs import Run, write_atomically
@@ -39,6 +39,7 @@ class Section:
 
 SECTIONS = (
     Section("summary", "Summary", sections.summary),
+    Section("ensemble", "The runs behind it", experiments.ensemble),
     Section("steps", "How it was made", sections.steps),
     Section("curves", "Learning curves", sections.curves),
     Section("confusion", "What it confuses", sections.confusion),

@@ -183,11 +183,12 @@ def pair_verdict(pair: Pair) -> str:
     flips = pair.only_first + pair.only_second
     if not flips:
         return "not distinguishable: right on the same pictures"
-    counts = f"{pair.only_second:,} gained, {pair.only_first:,} lost, {_p_value(pair.p_value)}"
+    counts = f"{pair.only_second:,} gained, {pair.only_first:,} lost, {p_value(pair.p_value)}"
     return f"{'worse' if pair.distinguishable else 'not distinguishable'}: {counts}"
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """`"p = 0.63"`, `"p = 0.004"`, `"p < 0.001"`."""
     return f"p {'= ' if p >= 0.001 else '< '}{max(p, 0.001):.{2 if p >= 0.1 else 3}f}"
 
 

@@ -1,0 +1,1 @@
+"""Experiments: whatever takes several trainings, or several runs, to answer one question."""

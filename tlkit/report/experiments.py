@@ -1,0 +1,39 @@
+"""What the report says of an ensemble: values and words, no HTML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlkit.report.sections import Material
+from tlkit.report.words import SPLIT_NAMES, p_value, percent
+
+
+def ensemble(material: Material) -> dict[str, Any] | None:
+    """The runs behind an ensemble, and whether their mean is better than the best of them."""
+    facts = material.metrics.get("ensemble")
+    if facts is None:
+        return None
+    return {
+        "members": facts["members"],
+        "best": facts["best"],
+        "says": ensemble_verdict(facts),
+        "scores": material.scores,
+        "split": SPLIT_NAMES[material.metrics["evaluated"]],
+    }
+
+
+def ensemble_verdict(facts: dict[str, Any]) -> str:
+    """Whether an ensemble is better than its best run, in one sentence."""
+    pair, best = facts["against_best"], facts["best"]
+    gained, lost = pair["only_first"], pair["only_second"]
+    if not facts["is_first"]:
+        gained, lost = lost, gained
+    counts = f"{gained:,} of {pair['images']:,} pictures gained, {lost:,} lost"
+    if not gained + lost:
+        return f"It cannot be told apart from the best single run, “{best}”: {counts}."
+    counts += f", {p_value(pair['p_value'])}"
+    if not pair["distinguishable"]:
+        return f"It cannot be told apart from the best single run, “{best}”: {counts}."
+    better = "better" if facts["is_first"] else "worse"
+    points = percent(abs(pair["difference"]))
+    return f"It is {better} than the best single run, “{best}”, by {points}: {counts}."
