@@ -3,33 +3,30 @@ report."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import logging
-import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-import tlkit
 from tlkit.backbones._registry import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
-from tlkit.evaluation.displays import LearningCurves
 from tlkit.interrupts import at_safe_points, end_on_sigterm
+from tlkit.passport import passport, steps_taken
 from tlkit.recipe import Recipe, flat, load_recipe
 from tlkit.run_log import named_file_errors, run_log
 from tlkit.runs import Run, write_atomically
 
 if TYPE_CHECKING:
-    from tlkit.classifier import Classifier, Step
+    from tlkit.classifier import Classifier
     from tlkit.data.folder import ImageFolder
+    from tlkit.data.loader import Datasets
+    from tlkit.device import Device
+    from tlkit.features import FrozenFeatures
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +124,6 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     if checkpoint.finished("save"):
         write_the_report(run, clock)
         return
-    row = get_backbone(recipe.backbone)
-    assert recipe.data.root is not None
     with clock("scan"):
         if checkpoint.finished("scan"):
             folder = ImageFolder.from_json(checkpoint.scan_file.read_text(encoding="utf-8"))
@@ -141,34 +136,19 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
 
         device.import_keras()
         from tlkit import trainer
-        from tlkit.classifier import build_classifier
-        from tlkit.data.loader import make_datasets
         from tlkit.evaluation.agreement import agreement
         from tlkit.evaluation.explain import explain, worth_explaining
         from tlkit.evaluation.insight import insight
         from tlkit.evaluation.metrics import score
         from tlkit.evaluation.predictions import predict
         from tlkit.evaluation.temperature import fit_temperature
-        from tlkit.feature_cache import FeatureCache
-        from tlkit.features import FrozenFeatures
         from tlkit.memory import with_smaller_batches
 
         on = device.prepare(recipe.device, recipe.seed)
-    with clock("build"), on.scope():
-        classifier = build_classifier(
-            recipe.backbone,
-            folder.classes,
-            recipe.head,
-            weights=recipe.weights,
-            img_size=recipe.data.img_size,
-            resize=recipe.data.resize,
-        )
+    with clock("build"):
+        classifier, datasets, features = assemble(recipe, folder.classes, split, on)
     for step in classifier.steps:
         log.info("%s", step)
-    datasets = make_datasets(split, recipe, row, on.count)
-    cache = FeatureCache(limit=int(recipe.cache_size * 2**30))
-    views = recipe.train.views or 1
-    features = FrozenFeatures(classifier, datasets, cache, views, on.kind == "cpu")
     trainer.check(recipe.train, classifier, datasets)
 
     if not checkpoint.finished("scan"):
@@ -217,6 +197,31 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     write_the_report(run, clock)
 
 
+def assemble(
+    recipe: Recipe, classes: Sequence[str], split: pd.DataFrame, on: Device
+) -> tuple[Classifier, Datasets, FrozenFeatures]:
+    """What a training needs: a new classifier, its batches, and the outputs of its frozen part."""
+    from tlkit.classifier import build_classifier
+    from tlkit.data.loader import make_datasets
+    from tlkit.feature_cache import FeatureCache
+    from tlkit.features import FrozenFeatures
+
+    with on.scope():
+        classifier = build_classifier(
+            recipe.backbone,
+            classes,
+            recipe.head,
+            weights=recipe.weights,
+            img_size=recipe.data.img_size,
+            resize=recipe.data.resize,
+        )
+    datasets = make_datasets(split, recipe, classifier.row, on.count)
+    cache = FeatureCache(limit=int(recipe.cache_size * 2**30))
+    views = recipe.train.views or 1
+    features = FrozenFeatures(classifier, datasets, cache, views, on.kind == "cpu")
+    return classifier, datasets, features
+
+
 def write_the_report(run: Run, clock: Clock) -> None:
     """The last step; it reads nothing but the run's files and the images."""
     from tlkit import report
@@ -229,16 +234,10 @@ def write_the_report(run: Run, clock: Clock) -> None:
 def scan(recipe: Recipe) -> tuple[ImageFolder, pd.DataFrame]:
     """Which images there are, with the fixes laid over them, and the split of each; copies of one
     image stay on one side."""
-    from tlkit.data.duplicates import group_copies, leaks
-    from tlkit.data.fixes import apply_fixes
-    from tlkit.data.folder import ImageFolder
+    from tlkit.data.duplicates import leaks
     from tlkit.data.split import split_samples
 
-    assert recipe.data.root is not None
-    folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
-    if recipe.data.fixes is not None:
-        apply_fixes(folder, recipe.data.fixes)
-    groups = group_copies(folder, recipe.workers)
+    folder, groups = find_images(recipe)
     split = split_samples(folder, recipe.data, recipe.seed, groups)
     if found := leaks(split, groups):
         log.warning(
@@ -249,99 +248,18 @@ def scan(recipe: Recipe) -> tuple[ImageFolder, pd.DataFrame]:
     return folder, split
 
 
-def steps_taken(
-    classifier: Classifier, history: pd.DataFrame, unfreeze: str | None
-) -> tuple[Step, ...]:
-    """The steps with what came of the training, and fine-tuning as a fifth where there was some."""
-    from tlkit.classifier import Step
+def find_images(recipe: Recipe) -> tuple[ImageFolder, pd.Series]:
+    """Which images there are, with the fixes laid over them, and a number for each that copies of
+    one image share."""
+    from tlkit.data.duplicates import group_copies
+    from tlkit.data.fixes import apply_fixes
+    from tlkit.data.folder import ImageFolder
 
-    *first, fourth = classifier.steps
-    phases = {phase.name: phase for phase in LearningCurves.from_history(history).phases}
-    seconds = history.groupby("phase")["seconds"].sum()
-
-    def outcome(name: str) -> str:
-        if name not in phases:
-            return "stopped before the first epoch ended"
-        phase = phases[name]
-        rates = history.loc[history["phase"] == name, "lr"]
-        if (rates == 0).all():
-            return f"solved by L-BFGS, {seconds[name]:.1f} s"
-        best = phase.best - phase.epochs[0] + 1
-        count = f"{len(phase.epochs)} epoch{'s' * (len(phase.epochs) > 1)}"
-        return f"{count}, best was {best}, {seconds[name]:.1f} s"
-
-    # Without pretrained weights all layers train in one phase of another name.
-    main = "scratch" if "scratch" in phases else "head"
-    steps = [*first, replace(fourth, detail=f"{fourth.detail}: {outcome(main)}")]
-    if "fine-tune" in phases:
-        model = classifier.model
-        frozen = sum(weight.numpy().size for weight in model.non_trainable_weights)
-        total = model.count_params()
-        detail = f"{_unfrozen(unfreeze)} unfrozen: {outcome('fine-tune')}"
-        steps.append(Step(5, "fine-tune", detail, total, frozen, total - frozen))
-    return tuple(steps)
-
-
-def _unfrozen(what: str | None) -> str:
-    """What `train.unfreeze` means, in words."""
-    if what == "all":
-        return "everything"
-    if what in ("last", "1"):
-        return "the last stage"
-    return f"the last {what} stages" if what and what.isdigit() else f"{what} and all after it"
-
-
-def passport(
-    recipe: Recipe,
-    classifier: Classifier,
-    folder: ImageFolder,
-    split: pd.DataFrame,
-    timings: dict[str, float],
-    on: str,
-) -> dict[str, Any]:
-    """What metrics.json says besides the scores: the steps, the model, its data, the versions, the
-    time."""
-    model = classifier.model
-    frozen = sum(int(weight.numpy().size) for weight in model.non_trainable_weights)
-    parameters = model.count_params()
-    weights = classifier.weights
-    packages = (
-        "tensorflow",
-        "keras",
-        "numpy",
-        "albumentations",
-        "scikit-learn",
-        "opencv-python-headless",
-    )
-    lines = split[["path", "label", "split", "sha256"]].agg("\t".join, axis=1)
-    return {
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "steps": [asdict(step) for step in classifier.steps],
-        "model": {
-            "backbone": classifier.row.name,
-            "parameters": parameters,
-            "frozen": frozen,
-            "trainable": parameters - frozen,
-            "input_size": classifier.size,
-            "weights": {"source": weights.source, "sha256": weights.sha256}
-            if weights
-            else {"source": "none", "sha256": None},
-        },
-        "data": {
-            "root": str(folder.root),
-            "images": len(split),
-            "skipped": len(folder.skipped),
-            "empty_classes": list(folder.empty_classes),
-            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        },
-        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
-        "versions": {
-            "tlkit": tlkit.__version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-        "device": on,
-    }
+    assert recipe.data.root is not None
+    folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
+    if recipe.data.fixes is not None:
+        apply_fixes(folder, recipe.data.fixes)
+    return folder, group_copies(folder, recipe.workers)
 
 
 def describe(folder: ImageFolder, split: pd.DataFrame) -> str:
