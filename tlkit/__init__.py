@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tlkit.errors import TlkitError as TlkitError
     from tlkit.evaluation.comparison import compare_runs as compare_runs
     from tlkit.experiments.ensemble import ensemble as ensemble
+    from tlkit.experiments.folds import cross_validate as cross_validate
     from tlkit.inference import evaluate as evaluate
     from tlkit.inference import predict as predict
     from tlkit.pipeline import finetune as finetune
@@ -30,6 +31,7 @@ _PUBLIC = {
     "TlkitError": "tlkit.errors",
     "build_backbone": "tlkit.backbones",
     "compare_runs": "tlkit.evaluation.comparison",
+    "cross_validate": "tlkit.experiments.folds",
     "ensemble": "tlkit.experiments.ensemble",
     "evaluate": "tlkit.inference",
     "finetune": "tlkit.pipeline",

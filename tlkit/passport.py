@@ -62,6 +62,29 @@ def _unfrozen(what: str | None) -> str:
     return f"the last {what} stages" if what and what.isdigit() else f"{what} and all after it"
 
 
+def versions() -> dict[str, str]:
+    """Of tlkit, Python and the packages that decide a number."""
+    packages = ("tensorflow", "keras", "numpy", "albumentations", "scikit-learn")
+    return {
+        "tlkit": tlkit.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "opencv-python-headless": importlib.metadata.version("opencv-python-headless"),
+    }
+
+
+def data_facts(folder: ImageFolder, split: pd.DataFrame) -> dict[str, Any]:
+    """Which images a run is about, as far as it takes to know them again."""
+    lines = split[["path", "label", "split", "sha256"]].agg("\t".join, axis=1)
+    return {
+        "root": str(folder.root),
+        "images": len(split),
+        "skipped": len(folder.skipped),
+        "empty_classes": list(folder.empty_classes),
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+
+
 def passport(
     recipe: Recipe,
     classifier: Classifier,
@@ -76,15 +99,6 @@ def passport(
     frozen = sum(int(weight.numpy().size) for weight in model.non_trainable_weights)
     parameters = model.count_params()
     weights = classifier.weights
-    packages = (
-        "tensorflow",
-        "keras",
-        "numpy",
-        "albumentations",
-        "scikit-learn",
-        "opencv-python-headless",
-    )
-    lines = split[["path", "label", "split", "sha256"]].agg("\t".join, axis=1)
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "steps": [asdict(step) for step in classifier.steps],
@@ -98,18 +112,8 @@ def passport(
             if weights
             else {"source": "none", "sha256": None},
         },
-        "data": {
-            "root": str(folder.root),
-            "images": len(split),
-            "skipped": len(folder.skipped),
-            "empty_classes": list(folder.empty_classes),
-            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        },
+        "data": data_facts(folder, split),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
-        "versions": {
-            "tlkit": tlkit.__version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
+        "versions": versions(),
         "device": on,
     }

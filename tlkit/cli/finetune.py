@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tlkit.errors import RecipeError
+
 
 def finetune(
     recipe: Annotated[
@@ -122,6 +124,10 @@ def finetune(
     min_accuracy: Annotated[
         float | None, typer.Option(help="Exit with code 1 below this accuracy.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validate: K trainings, each judged on the part it has not seen."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")
     ] = False,
@@ -130,15 +136,26 @@ def finetune(
     settings = {
         key: value
         for key, value in locals().items()
-        if key not in ("recipe", "output", "name", "exist_ok", "resume", "dry_run")
+        if key not in ("recipe", "output", "name", "exist_ok", "resume", "folds", "dry_run")
     }
     from tlkit import pipeline
 
     if dry_run:
         print(pipeline.dry_run(recipe=recipe, **settings))
         return 0
-    run = pipeline.finetune(
-        recipe=recipe, output=output, name=name, exist_ok=exist_ok, resume=resume, **settings
-    )
+    if folds is not None:
+        from tlkit.experiments.folds import cross_validate
+        from tlkit.report.experiments import folds_table
+
+        if resume:
+            raise RecipeError("--folds begins anew and has no --resume; leave one of them out.")
+        run = cross_validate(
+            folds=folds, recipe=recipe, output=output, name=name, exist_ok=exist_ok, **settings
+        )
+        print(folds_table(run.metrics["folds"]))
+    else:
+        run = pipeline.finetune(
+            recipe=recipe, output=output, name=name, exist_ok=exist_ok, resume=resume, **settings
+        )
     print(pipeline.summary(run))
     return pipeline.exit_code(run)

@@ -1,4 +1,4 @@
-"""What the report says of an ensemble: values and words, no HTML."""
+"""What the report says of ensembles and cross-validations: values and words, no HTML."""
 
 from __future__ import annotations
 
@@ -37,3 +37,26 @@ def ensemble_verdict(facts: dict[str, Any]) -> str:
     better = "better" if facts["is_first"] else "worse"
     points = percent(abs(pair["difference"]))
     return f"It is {better} than the best single run, “{best}”, by {points}: {counts}."
+
+
+def folds(material: Material) -> dict[str, Any] | None:
+    """What each fold of a cross-validation reached, and their mean."""
+    return material.metrics.get("folds")
+
+
+def folds_table(facts: dict[str, Any]) -> str:
+    """The folds of a cross-validation for the terminal, with their mean last."""
+    lines = ["fold  images  accuracy  95 % interval    macro-F1   loss"]
+    for row in facts["rows"]:
+        low, high = row["accuracy_interval"]
+        lines.append(
+            f"{row['fold']:>4}  {row['images']:>6,}  {row['accuracy']:>8.3f}  "
+            f"{low:.3f} to {high:.3f}  {row['macro_f1']:>8.3f}  {row['loss']:>5.3f}"
+        )
+    low, high = facts["accuracy"]["interval"]
+    images = sum(row["images"] for row in facts["rows"])
+    lines.append(
+        f"mean  {images:>6,}  {facts['accuracy']['mean']:>8.3f}  {low:.3f} to {high:.3f}  "
+        f"{facts['macro_f1']['mean']:>8.3f}  {facts['loss']['mean']:>5.3f}"
+    )
+    return "\n".join(lines)

@@ -39,6 +39,7 @@ class Section:
 
 SECTIONS = (
     Section("summary", "Summary", sections.summary),
+    Section("folds", "Fold by fold", experiments.folds),
     Section("ensemble", "The runs behind it", experiments.ensemble),
     Section("steps", "How it was made", sections.steps),
     Section("curves", "Learning curves", sections.curves),
