@@ -10,8 +10,10 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import warnings
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,15 @@ from tlkit.errors import DataError
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs; a larger picture is refused undecoded."""
+LARGE_PIXELS = 1 << 25
+"""Pictures with more are decoded one at a time, so that threads cannot add up gigabytes."""
+MAX_PIXELS_PER_BYTE = 10_000
+"""A large picture of fewer bytes than this asks for is a bomb: a blank PNG has 8,256 at most."""
+MAX_SCANNED = 50 * MAX_PIXELS
+"""Scans times pixels of a JPEG: a few bytes ask a decoder to go over the whole picture again. Real
+pictures have one scan, or about ten when progressive."""
 
+_ONE_AT_A_TIME = threading.Lock()
 _PILLOW = re.compile(r"PIL\.")
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
@@ -93,19 +103,19 @@ def read_image(source: Path | str | bytes, at_least: int | None = None) -> NDArr
             raise DataError(f"{source}: {error}") from None
     jpeg = _jpeg_header(source)
     if jpeg is not None and jpeg.is_ordinary:
-        _check_size(jpeg.width, jpeg.height)
-        pixels = _decode_jpeg(source, _REDUCED_RGB[_reduction(jpeg, at_least)])
+        _check_size(jpeg.width, jpeg.height, len(source))
+        pixels = _decode_jpeg(source, jpeg, _REDUCED_RGB[_reduction(jpeg, at_least)])
         if pixels is not None:
             return pixels
-    return _to_rgb(_open(source, decode=True))
+    return _decode(source)
 
 
 def check_image(data: bytes) -> ImageInfo:
     """What `data` holds, proven to decode, for the price of the cheapest decode.
 
     A JPEG that has its end is proven at an eighth of its size, since a damaged one can have a sound
-    beginning and end and still stop every decoder in the middle of a run. A PNG is proven by its
-    checksums, anything else by a full decode.
+    beginning and end and still stop every decoder in the middle of a run. Anything else is proven
+    by a full decode: the checksums of a PNG hold in a file that was made to deceive, too.
 
     Raises:
         DataError: with a short reason ("empty file", "not an image", "truncated JPEG",
@@ -113,16 +123,13 @@ def check_image(data: bytes) -> ImageInfo:
     """
     jpeg = _jpeg_header(data)
     if jpeg is not None and jpeg.is_ordinary:
-        _check_size(jpeg.width, jpeg.height)
+        _check_size(jpeg.width, jpeg.height, len(data))
         # An end-of-image marker behind the frame header is not the one of an embedded preview.
         whole = data.rfind(b"\xff\xd9", jpeg.offset) >= 0
-        small = _decode_jpeg(data, cv2.IMREAD_REDUCED_GRAYSCALE_8) if whole else None
+        small = _decode_jpeg(data, jpeg, cv2.IMREAD_REDUCED_GRAYSCALE_8) if whole else None
         if small is not None:
             return ImageInfo(*_upright_size(data, jpeg, small), "JPEG")
-    if _png_is_whole(data):
-        image = _open(data, decode=False)
-        return ImageInfo(*image.size, "PNG")
-    height, width = _to_rgb(_open(data, decode=True)).shape[:2]
+    height, width = _decode(data).shape[:2]
     return ImageInfo(width, height, str(_claims(data[:32])))
 
 
@@ -200,28 +207,12 @@ def _jpeg_header(data: bytes) -> _Jpeg | None:
     return None
 
 
-def _png_is_whole(data: bytes) -> bool:
-    """Whether a PNG without EXIF has all its chunks and their checksums hold (PNG, section 5.3)."""
-    if _claims(data[:8]) != "PNG":
-        return False
-    position, kinds = 8, set()
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4])
-        end = position + 8 + length
-        kind = data[position + 4 : position + 8]
-        if data[end : end + 4] != zlib.crc32(data[position + 4 : end]).to_bytes(4):
-            return False
-        kinds.add(kind)
-        if kind == b"IEND":
-            return b"IDAT" in kinds and b"eXIf" not in kinds
-        position = end + 4
-    return False
-
-
-def _decode_jpeg(data: bytes, flags: int) -> NDArray[np.uint8] | None:
+def _decode_jpeg(data: bytes, jpeg: _Jpeg, flags: int) -> NDArray[np.uint8] | None:
     """OpenCV's decode, EXIF orientation applied; None when it cannot."""
+    _check_scans(data[jpeg.offset :], jpeg.width * jpeg.height)
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
+        with _room_for(jpeg.width * jpeg.height):
+            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
     except cv2.error:
         return None
 
@@ -238,45 +229,79 @@ def _upright_size(data: bytes, jpeg: _Jpeg, eighth: NDArray[np.uint8]) -> tuple[
     height, width = -(-jpeg.height // 8), -(-jpeg.width // 8)
     turned = eighth.shape[:2] != (height, width)
     if height == width and jpeg.has_exif:
-        turned = _orientation(_open(data, decode=False)) >= 5
+        turned = _orientation(_open(data)) >= 5
     return (jpeg.height, jpeg.width) if turned else (jpeg.width, jpeg.height)
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, size: int) -> None:
+    """Refuse what claims to be too large, or too large for a file of `size` bytes."""
     if width < 1 or height < 1:
         raise DataError("zero size")
     if width * height > MAX_PIXELS:
         raise DataError(
             f"too large: {width} x {height} pixels; the limit is {MAX_PIXELS:,} pixels in all"
         )
+    if width * height > max(LARGE_PIXELS, size * MAX_PIXELS_PER_BYTE):
+        raise DataError(f"too large: {width} x {height} pixels out of {size:,} bytes")
 
 
-def _open(data: bytes, decode: bool) -> Image.Image:
-    """Pillow's image, its size checked before any pixel is decoded; failures are DataErrors."""
+def _check_scans(data: bytes, pixels: int) -> None:
+    scans = data.count(b"\xff\xda")
+    if scans * pixels > MAX_SCANNED:
+        raise DataError(f"too many scans: {scans:,} over {pixels:,} pixels")
+
+
+@contextmanager
+def _room_for(pixels: int) -> Iterator[None]:
+    """Inside, no other thread decodes a large picture if this one is large."""
+    if pixels <= LARGE_PIXELS:
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        yield
+
+
+def _open(data: bytes) -> Image.Image:
+    """Pillow's image, not decoded, its size checked; failures are DataErrors."""
     kind = _claims(data[:32])
     if kind is None:
         raise DataError("not an image" if data else "empty file")
     if kind == "PNG" and len(data) >= 24:  # Pillow's refusals would not name the size
-        _check_size(*struct.unpack_from(">II", data, 16))
+        _check_size(*struct.unpack_from(">II", data, 16), len(data))
     _silence_pillow()
-    try:
+    with _as_data_error(kind):
         # Only the claimed format's decoder is tried: some of Pillow's others start programs (EPS).
         image = Image.open(io.BytesIO(data), formats=[kind])
-        _check_size(*image.size)
-        if decode:
-            image.load()
+    _check_size(*image.size, len(data))
+    if kind == "JPEG":
+        _check_scans(data, image.width * image.height)
+    return image
+
+
+def _decode(data: bytes) -> NDArray[np.uint8]:
+    """8-bit RGB of any picture by Pillow; failures are DataErrors."""
+    image = _open(data)
+    with _room_for(image.width * image.height), _as_data_error(str(_claims(data[:32]))):
+        image.load()
+        return _to_rgb(image)
+
+
+@contextmanager
+def _as_data_error(kind: str) -> Iterator[None]:
+    """Inside, whatever a decoder stumbles over is a DataError: on a damaged file, anything."""
+    try:
+        yield
     except DataError:
         raise
     except Image.DecompressionBombError:
         raise DataError(f"too large: the limit is {MAX_PIXELS:,} pixels in all") from None
     except MemoryError:
         raise DataError("too large: not enough memory to decode it") from None
-    except Exception as error:  # on a damaged file decoders raise whatever they stumble over
+    except Exception as error:
         if kind not in Image.OPEN:
             raise DataError(f"{kind} cannot be read here; convert it to JPEG or PNG") from None
         state = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise DataError(f"{state} {kind}") from None
-    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -290,20 +315,18 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """8-bit RGB of a decoded Pillow image of any mode."""
+    orientation = _orientation(image)
+    if orientation != 1:
+        image = image.transpose(_TRANSPOSE[orientation])
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = _eight_bit(np.asarray(image))
+        return np.repeat(grey[:, :, None], 3, axis=2)
     try:
-        orientation = _orientation(image)
-        if orientation != 1:
-            image = image.transpose(_TRANSPOSE[orientation])
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            grey = _eight_bit(np.asarray(image))
-            return np.repeat(grey[:, :, None], 3, axis=2)
         if image.has_transparency_data:
             rgba = image.convert("RGBA")
             image = Image.new("RGB", rgba.size, "white")
             image.paste(rgba, mask=rgba.getchannel("A"))
-        return np.array(image.convert("RGB"))
-    except MemoryError:
-        raise DataError("too large: not enough memory to decode it") from None
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except ValueError:
         raise DataError(f"{image.mode} colour cannot be shown as RGB") from None
 
