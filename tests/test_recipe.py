@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tlkit.errors import RecipeError
-from tlkit.recipe import load_recipe
+from tlkit.recipe import Recipe, flat, load_recipe
 
 
 def test_the_resolved_recipe_repeats_itself(tmp_path: Path) -> None:
@@ -112,6 +115,8 @@ def test_a_setting_without_effect_is_refused(settings: dict[str, object], says: 
         ("[train]\nepochs = -1\n", r"'train.epochs'.*greater than or equal to 0; got -1"),
         ("[data]\nresize = 'zoom'\n", r"'data.resize'.*'crop', 'pad' or 'stretch'; got 'zoom'"),
         ("epochs 3", "not valid TOML"),
+        ("a = " + "[" * 100_000, "not valid TOML"),
+        ("a = " + "9" * 10_000, "not valid TOML"),
         ("data = 3", "'data'"),
     ],
 )
@@ -135,3 +140,49 @@ def test_a_table_that_is_a_value_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_setting_has_a_suggestion() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'batch_size'"):
         load_recipe(batchsize=3)
+
+
+KEYS = sorted({part for key in flat(Recipe()) for part in key.split(".")} | {"epoch", "root "})
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=8)
+    | st.sampled_from(["all", "last", "none", "lbfgs", "mlp", "classifier", "linear", "sgd"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def as_said(work, *arguments, **named):
+    """What `work` gives; None where it refuses in one line."""
+    try:
+        return work(*arguments, **named)
+    except RecipeError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+        return None
+
+
+@settings(deadline=None, max_examples=300)
+@given(values=st.dictionaries(st.sampled_from(KEYS), VALUES), own_top=st.booleans())
+def test_any_settings_are_a_recipe_or_one_line(values, own_top):
+    known = {key.rpartition(".")[2] for key in flat(Recipe())} - {"root", "kind"} | {"data"}
+    recipe = as_said(load_recipe, **{key: values[key] for key in known & set(values)})
+    resolved = recipe and as_said(recipe.resolve, 224, own_top)
+    if resolved:
+        assert resolved.resolve(224, own_top) == resolved
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80) | st.dictionaries(st.sampled_from(KEYS), VALUES) | st.binary())
+def test_any_file_is_a_recipe_or_one_line(tmp_path_factory, content):
+    file = tmp_path_factory.getbasetemp() / "r.toml"
+    if isinstance(content, dict):
+        content = tomli_w.dumps(without_none(content))
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert isinstance(as_said(load_recipe, file), Recipe | None)
+
+
+def without_none(value):
+    if isinstance(value, dict):
+        return {k: without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [without_none(v) for v in value if v is not None]
+    return value

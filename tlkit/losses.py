@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tlkit.errors import DataError
+from tlkit.foreign_text import from_cell
 
 
 def class_weights(
@@ -35,12 +36,15 @@ def class_weights(
             pd.read_csv(setting, dtype={"class": str}, keep_default_na=False)
             .set_index("class")["weight"]
             .astype(float)
+            .rename(from_cell)
         )
     except (OSError, KeyError, ValueError) as error:
         raise DataError(
             f"Cannot read class weights from {setting}: {error}. It needs the columns class,weight."
         ) from None
-    missing = [name for name in classes if name not in table.index or not table[name] > 0]
+    if twice := table.index[table.index.duplicated()].tolist():
+        raise DataError(f"{setting} has two rows for {twice[0]!r}; keep one.")
+    missing = [name for name in classes if not 0 < table.get(name, 0) < np.inf]
     if missing:
         raise DataError(
             f"{setting} gives no positive weight for {missing[0]!r}; every class needs one."

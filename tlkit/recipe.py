@@ -255,7 +255,7 @@ def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(f"Cannot read the recipe {file}: {error.strerror}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # endless digits and brackets, too
             raise RecipeError(f"The recipe {file} is not valid TOML: {error}.") from None
     known = {_flag(key): key for key in _keys(Recipe)}
     for flag, value in settings.items():

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from tlkit import native_output
 from tlkit.errors import RunError
+from tlkit.foreign_text import printable
 from tlkit.runs import Run
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,14 @@ def named_file_errors(run: Run) -> Iterator[None]:
         ) from error
 
 
+class PlainLines(logging.Formatter):
+    """Lines that a terminal only shows: a file's name may hold its commands."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        """The record's line or lines."""
+        return "\n".join(map(printable, super().formatMessage(record).split("\n")))
+
+
 class LogFile(logging.FileHandler):
     """A log that falls silent when the disk is full, where Python's own would print a traceback."""
 
@@ -39,7 +48,7 @@ def run_log(run: Run) -> Iterator[None]:
     root = logging.getLogger("tlkit")
     root.setLevel(logging.INFO)
     file = LogFile(run.log_file, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setFormatter(PlainLines("%(asctime)s %(levelname)s %(message)s"))
     root.addHandler(file)
     try:
         with native_output.into(run.log_file):

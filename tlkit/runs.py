@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -15,6 +16,10 @@ from typing import Any
 import pandas as pd
 
 from tlkit.errors import RunError
+from tlkit.foreign_text import from_cell, to_cell
+
+TEXTS = ("path", "label", "predicted", "split", "sha256", "reason")
+"""Columns that hold text in any of a run's tables."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -192,11 +197,14 @@ class Run:
         return keras.saving.load_model(self.model_file)
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write `table` as name.csv; floats with 9 significant digits, so float32 survives."""
-        write_atomically(
-            self.folder / f"{name}.csv",
-            lambda path: table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n"),
-        )
+        """Write `table` as name.csv; floats with 9 significant digits, so float32 survives, and
+        no text that a spreadsheet would run."""
+        safe = table.assign(**{c: table[c].map(to_cell) for c in TEXTS if c in table})
+        form: dict[str, Any] = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
+        # A bare carriage return ends the line for many readers, and the csv module leaves it bare.
+        if any("\r" in "".join(safe[c]) for c in TEXTS if c in safe) or "\r" in "".join(safe):
+            form["quoting"] = csv.QUOTE_NONNUMERIC
+        write_atomically(self.folder / f"{name}.csv", lambda path: safe.to_csv(path, **form))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json."""
@@ -218,15 +226,14 @@ class Run:
                 f"{file} is missing: the run did not finish. Run `tlkit finetune` again."
             )
         # Class names such as "NA" or "007" are text, never missing values or numbers.
-        text = {
-            "path": str,
-            "label": str,
-            "predicted": str,
-            "split": str,
-            "sha256": str,
-            "reason": str,
-        }
-        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"val_loss": [""]})
+        table = pd.read_csv(
+            file,
+            dtype=dict.fromkeys(TEXTS, str),
+            keep_default_na=False,
+            na_values={"val_loss": [""]},
+            lineterminator="\n",
+        )
+        return table.assign(**{c: table[c].map(from_cell) for c in TEXTS if c in table})
 
 
 def _write_text(path: Path, text: str) -> None:

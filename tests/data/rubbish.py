@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
-from PIL import Image, features
 from pictures import encode, noise, quadrants
+from PIL import Image, features
 
 BOMB = 50_000
 
@@ -120,7 +120,9 @@ def ppm(width: int, height: int) -> bytes:
 
 def webp(width: int, height: int) -> bytes:
     """An extended WebP whose canvas claims this size."""
-    data = bytearray(encode(Image.fromarray(quadrants()).convert("RGBA"), "WEBP", exif=b"Exif\0\0II*\0"))
+    data = bytearray(
+        encode(Image.fromarray(quadrants()).convert("RGBA"), "WEBP", exif=b"Exif\0\0II*\0")
+    )
     place = data.index(b"VP8X") + 12
     data[place : place + 6] = (max(width, 1) - 1).to_bytes(3, "little") + (
         max(height, 1) - 1
@@ -238,5 +240,3 @@ def corpus(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
         kind, other = dice.choice(list(whole)), dice.choice(list(whole))
         how, data = damaged(whole[kind], whole[other], dice)
         yield f"{kind}, {how}", data
-
-

@@ -93,7 +93,7 @@ def test_a_large_picture_of_few_bytes_is_a_bomb() -> None:
 def test_scans_without_end_are_refused() -> None:
     data = many_scans(2_000, side=5_000)
     for function in (check_image, read_image):
-        with pytest.raises(DataError, match="too many scans: 2,0.. over 25,000,000 pixels"):
+        with pytest.raises(DataError, match=r"too many scans: 2,0.. over 25,000,000 pixels"):
             function(data)
     assert check_image(many_scans(100, side=500))[:2] == (500, 500)
 

@@ -16,7 +16,9 @@ import tlkit
 from tlkit import native_output
 from tlkit.cli import cache, experiments, finetune, images, networks, runs, weights
 from tlkit.errors import TlkitError
+from tlkit.foreign_text import printable
 from tlkit.interrupts import Terminated
+from tlkit.run_log import PlainLines
 
 app = typer.Typer(
     help="Fine-tune an image classifier on a folder of pictures, and get a report you can trust.",
@@ -80,7 +82,7 @@ def common(
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"tlkit: {' '.join(message.split())}", file=sys.stderr)
+    print(f"tlkit: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -89,7 +91,7 @@ def _show_log(verbose: bool) -> None:
     if not verbose:
         native_output.keep_off_terminal()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(PlainLines("%(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     logging.getLogger("tlkit").setLevel(logging.INFO)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from tlkit.data.folder import ImageFolder
 from tlkit.errors import DataError, did_you_mean
+from tlkit.foreign_text import from_cell
 
 COLUMNS = ["path", "action", "label"]
 ACTIONS = ("keep", "relabel", "drop")
@@ -56,8 +57,8 @@ def _parse(file: Path, rows: csv.DictReader[str]) -> Iterator[Fix]:
         )
     seen: dict[str, Fix] = {}
     for row in rows:
-        fix = Fix(*((row[name] or "").strip() if name == "action" else row[name] or ""
-                    for name in COLUMNS))  # fmt: skip
+        path, action, label = (row[name] or "" for name in COLUMNS)
+        fix = Fix(from_cell(path), action.strip(), from_cell(label))
         where = f"{file}, line {rows.line_num}:"
         if fix.action not in ACTIONS:
             hint = did_you_mean(fix.action, ACTIONS)

@@ -22,6 +22,7 @@ from tlkit.data.folder import ImageFolder
 from tlkit.data.images import read_image
 from tlkit.data.parallel import ordered_map
 from tlkit.errors import DataError
+from tlkit.foreign_text import printable
 from tlkit.progress import progress_bar
 
 SEEN = 160
@@ -273,4 +274,4 @@ def summary(found: Inspection, examples: int = 3) -> str:
         lines.append(found.uneven)
     if len(lines) == 1:
         lines.append("nothing to mend")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

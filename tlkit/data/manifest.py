@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tlkit.errors import DataError, did_you_mean
+from tlkit.foreign_text import from_cell
 
 SPLITS = {
     "train": "train",
@@ -33,7 +34,8 @@ def read_manifest(file: Path) -> list[Entry]:
     """The rows of a CSV file with the columns path, label and perhaps split; others are ignored.
 
     Paths are relative to the manifest's folder (a backslash separates folders, too) and may not
-    leave it. An empty split leaves the row to the training images.
+    leave it. An empty split leaves the row to the training images. An apostrophe before a cell that
+    would be a formula is taken off, so that a run's own split.csv may serve as a manifest.
 
     Raises:
         DataError: the file is no such table; the message names the line.
@@ -43,7 +45,8 @@ def read_manifest(file: Path) -> list[Entry]:
     columns = (table[name].tolist() for name in ("path", "label", "split"))
     for number, (path, label, split) in enumerate(zip(*columns, strict=True), start=2):
         where = f"{file}, line {number}"
-        entry = Entry(_clean_path(path, where), label.strip(), split.strip().lower())
+        path, label = from_cell(path.strip()), from_cell(label.strip())
+        entry = Entry(_clean_path(path, where), label, split.strip().lower())
         if not entry.label:
             raise DataError(f"{where}: the label of {entry.path!r} is empty; give it one.")
         if entry.split and entry.split not in SPLITS:
@@ -88,7 +91,7 @@ def _read_table(file: Path) -> pd.DataFrame:
 
 
 def _clean_path(text: str, where: str) -> str:
-    path = PurePosixPath(text.strip().replace("\\", "/"))
+    path = PurePosixPath(text.replace("\\", "/"))
     if path == PurePosixPath("."):
         raise DataError(f"{where}: the path is empty; give it one.")
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", path.parts[0]):

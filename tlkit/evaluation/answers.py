@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 import numpy as np
 
+from tlkit.foreign_text import printable, to_cell
+
 Format = Literal["table", "csv", "jsonl"]
 DONT_KNOW = "don't know"
 NO_ANSWER = {"confidence": ""}
-# What would turn the reading direction of a terminal's line.
-_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,21 @@ def write_answers(answers: Iterable[Answer], detail: Detail, file: TextIO, form:
 
 
 def _csv(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
-    writer = csv.DictWriter(file, detail.columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    writers = [
+        csv.DictWriter(file, detail.columns, restval="", lineterminator="\n", quoting=quoting)
+        # A bare carriage return ends the line for many readers: quoted where there is one.
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    ]
+    writers["\r" in "".join(detail.columns)].writeheader()
 
     def write(answer: Answer) -> None:
         row = detail.row(answer)
-        known = {key: f"{p:.9g}" for key, p in row.items() if isinstance(p, float)}
-        writer.writerow(row | known if answer.probabilities is not None else row | NO_ANSWER)
+        cells = {
+            key: f"{value:.9g}" if isinstance(value, float) else to_cell(value)
+            for key, value in row.items()
+        }
+        writer = writers["\r" in "".join(cells.values())]
+        writer.writerow(cells if answer.probabilities is not None else cells | NO_ANSWER)
 
     return write
 
@@ -180,13 +187,3 @@ def _percent(share: float) -> str:
     if 0 < share < 0.001:
         return "<0.1 %"
     return f"{math.floor(share * 1000) / 10:.1f} %"
-
-
-def printable(text: str) -> str:
-    """Nothing that a terminal would obey, and no line break, comes from a name."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if c in _TURNS or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
-        else c
-        for c in text
-    )

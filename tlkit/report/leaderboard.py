@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tlkit.evaluation.comparison import Comparison, Pair
+from tlkit.foreign_text import printable
 from tlkit.report import words
 from tlkit.report.pictures import inline_thumbnails
 from tlkit.report.render import asset, environment, write_page
@@ -85,7 +86,7 @@ def leaderboard(comparison: Comparison) -> str:
              for line in lines]  # fmt: skip
     images, split = len(comparison.images), words.SPLIT_NAMES[comparison.split]
     top = f"{len(comparison.names)} runs on the {images:,} {split} images that all evaluated"
-    return "\n".join([top, *comparison.remarks, *table, verdict(comparison)])
+    return "\n".join(map(printable, [top, *comparison.remarks, *table, verdict(comparison)]))
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from tlkit.evaluation.advice import HARDLY, LAST_EPOCHS, SURE, Advice, advise
-from tlkit.evaluation.answers import printable
 from tlkit.evaluation.comparison import Pair
 from tlkit.evaluation.displays import headline, most_wrong
+from tlkit.foreign_text import printable
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 

@@ -325,7 +325,10 @@
       show();
     });
     save.addEventListener("click", () => {
-      const field = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+      // As tlkit.foreign_text: no spreadsheet takes a name for a formula.
+      const cell = (text) => (/^'*[=+\-@\t\r\n]/.test(text) ? `'${text}` : text);
+      const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+      const field = (text) => quoted(cell(text));
       const lines = [["path", "action", "label"], ...marks()].map((row) => row.map(field).join(","));
       const url = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
       const link = element("a", { href: url, download: "fixes.csv" });
