@@ -20,3 +20,13 @@ def test_class_weights(tmp_path: Path) -> None:
     file.write_text("name\nb\n")
     with pytest.raises(DataError, match="class,weight"):
         class_weights(str(file), ("a", "b"), labels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"), [("=a,1\n=a,2\nb,1", "two rows for '=a'"), ("'=a,inf\nb,1", "'=a'")]
+)
+def test_weights_that_say_two_things_or_too_much(rows: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.csv"
+    file.write_text(f"class,weight\n{rows}\n")
+    with pytest.raises(DataError, match=says):
+        class_weights(str(file), ("=a", "b"), np.array([0, 1]))

@@ -202,7 +202,9 @@ class Run:
         safe = table.assign(**{c: table[c].map(to_cell) for c in TEXTS if c in table})
         form: dict[str, Any] = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
         # A bare carriage return ends the line for many readers, and the csv module leaves it bare.
-        if any("\r" in "".join(safe[c]) for c in TEXTS if c in safe) or "\r" in "".join(safe):
+        if any("\r" in "".join(safe[c]) for c in TEXTS if c in safe) or "\r" in "".join(
+            map(str, safe)
+        ):
             form["quoting"] = csv.QUOTE_NONNUMERIC
         write_atomically(self.folder / f"{name}.csv", lambda path: safe.to_csv(path, **form))
 

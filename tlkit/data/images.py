@@ -267,7 +267,8 @@ def _open(data: bytes) -> Image.Image:
     if kind is None:
         raise DataError("not an image" if data else "empty file")
     if kind == "PNG" and len(data) >= 24:  # Pillow's refusals would not name the size
-        _check_size(*struct.unpack_from(">II", data, 16), len(data))
+        width, height = struct.unpack_from(">II", data, 16)
+        _check_size(width, height, len(data))
     _silence_pillow()
     with _as_data_error(kind):
         # Only the claimed format's decoder is tried: some of Pillow's others start programs (EPS).
