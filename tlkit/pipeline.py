@@ -143,6 +143,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit.evaluation.predictions import predict
         from tlkit.evaluation.temperature import fit_temperature
         from tlkit.memory import with_smaller_batches
+        from tlkit.trackers import trackers
 
         on = device.prepare(recipe.device, recipe.seed)
     with clock("build"):
@@ -150,6 +151,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     for step in classifier.steps:
         log.info("%s", step)
     trainer.check(recipe.train, classifier, datasets)
+    watchers = trackers(run, recipe)
 
     if not checkpoint.finished("scan"):
         checkpoint.finish("check")
@@ -165,7 +167,9 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
             checkpoint.finish("insight", known=known)
         known = checkpoint.facts("insight")["known"]
     with clock("train"):
-        history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
+        history = trainer.fit(
+            classifier, datasets, recipe.train, features, on, checkpoint, watchers
+        )
     run.write_table("history", history)
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):

@@ -22,6 +22,7 @@ HeadKind = Literal["linear", "mlp", "classifier"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["constant", "cosine", "plateau"]
 Solver = Literal["auto", "sgd", "lbfgs"]
+Tracker = Literal["csv", "tensorboard", "mlflow"]
 
 
 class _Config(BaseModel):
@@ -105,6 +106,8 @@ class Recipe(_Config):
     """GiB of features that are kept on disk for later runs; 0 keeps none after the run."""
     insight: bool = True
     """Whether to audit the labels and to ask if more pictures would help (a few seconds)."""
+    track: list[Tracker] = []
+    """What else records the training, epoch by epoch: csv, tensorboard, mlflow."""
     data: DataConfig = DataConfig()
     head: HeadConfig = HeadConfig()
     train: TrainConfig = TrainConfig()
@@ -249,14 +252,34 @@ def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, a key is unknown, or a value does not fit.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecipeError(f"Cannot read the recipe {file}: {error.strerror}.") from None
-        except (ValueError, RecursionError) as error:  # endless digits and brackets, too
-            raise RecipeError(f"The recipe {file} is not valid TOML: {error}.") from None
+    return make_recipe(read_toml(file) if file else {}, file, **settings)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a recipe file, unchecked.
+
+    Raises:
+        RecipeError: it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"Cannot read the recipe {file}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # endless digits and brackets, too
+        raise RecipeError(f"The recipe {file} is not valid TOML: {error}.") from None
+
+
+def make_recipe(values: dict[str, Any], file: Path | None = None, **settings: Any) -> Recipe:
+    """A recipe from the tables of a file and settings that override them.
+
+    Args:
+        values: as `read_toml` gives them; settings are written into them.
+        file: where they came from, for messages.
+        settings: as for `load_recipe`.
+
+    Raises:
+        RecipeError: a key is unknown, or a value does not fit.
+    """
     known = {_flag(key): key for key in _keys(Recipe)}
     for flag, value in settings.items():
         if flag not in known:
@@ -264,7 +287,7 @@ def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
                 f"Unknown setting {flag!r}.{did_you_mean(flag, known)} Known: {', '.join(known)}."
             )
         if value is not None:
-            _set(values, known[flag], value)
+            set_key(values, known[flag], value)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -288,7 +311,8 @@ def _flag(key: str) -> str:
     return {"data.root": "data", "head.kind": "head"}.get(key, key.rpartition(".")[2])
 
 
-def _set(values: dict[str, Any], key: str, value: object) -> None:
+def set_key(values: dict[str, Any], key: str, value: object) -> None:
+    """Set a key that is spelled with its table ("train.lr") in the tables of a file."""
     *tables, last = key.split(".")
     for table in tables:
         values = values.setdefault(table, {})

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -106,6 +107,8 @@ class Run:
         names = ("history.csv", "predictions.csv", "metrics.json", "model.keras", "report.html")
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
+        for name in ("csv", "tensorboard"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     @property
     def recipe_file(self) -> Path:

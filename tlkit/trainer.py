@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from tlkit.memory import with_smaller_batches
 from tlkit.optimizers import make_optimizer, make_schedule
 from tlkit.recipe import HEAD_EPOCHS, RATES, TrainConfig
 from tlkit.solver import solve
+from tlkit.trackers import Watchers, nobody, tell
 from tlkit.training_state import SaveEpochs, State
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def fit(
     features: FrozenFeatures,
     device: Device,
     checkpoint: Checkpoint,
+    watchers: Watchers = nobody,
 ) -> pd.DataFrame:
     """Train through all phases; the classifier holds the best epoch's weights afterwards.
 
@@ -92,6 +95,7 @@ def fit(
         features: of the same classifier and datasets.
         device: from `device.prepare`.
         checkpoint: takes the state after epochs and phases.
+        watchers: more callbacks for each phase.
 
     Returns:
         The history: one row per epoch with the columns of `HISTORY`; seconds are wall time.
@@ -118,7 +122,10 @@ def fit(
                 rows[:] = start[1]["history"]
                 begun = start if start[1].get("phase") == phase.name else None
                 saving = SaveEpochs(checkpoint, phase.name, done, classifier, datasets, rows, begun)
-                _run_phase(phase, classifier, config, features, device, weights, rows, stop, saving)
+                _run_phase(
+                    phase, classifier, config, features, device, weights, rows, stop, saving,
+                    watchers(phase.name),
+                )  # fmt: skip
 
             with_smaller_batches(datasets, device.count, run)
             if not stop.asked:
@@ -140,8 +147,10 @@ def _run_phase(
     rows: list[dict[str, Any]],
     stop: StopRequest,
     saving: SaveEpochs,
+    watching: Sequence[keras.callbacks.Callback],
 ) -> None:
     if phase.name == "head" and _solve_head(classifier, config, features, weights, rows):
+        tell(watching, classifier.model, rows)
         return
     with device.scope():
         cut = features.cut()
@@ -182,7 +191,7 @@ def _run_phase(
             )
         )
     saving.follow(cut, [callback for callback in callbacks if callback is not stop])
-    callbacks.append(saving)
+    callbacks += [*watching, saving]
     with original_data_error(cut.train, cut.val), at_safe_points():
         cut.model.fit(
             cut.train,

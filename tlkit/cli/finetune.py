@@ -128,6 +128,10 @@ def finetune(
         int | None,
         typer.Option(help="Cross-validate: K trainings, each judged on the part it has not seen."),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also record every epoch: csv, tensorboard or mlflow; may be repeated."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")
     ] = False,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tlkit.classifier import Classifier
-from tlkit.data.loader import Datasets, original_data_error
+from tlkit.data.loader import Datasets, ImageBatches, original_data_error
 from tlkit.data.stream import stream_images
 from tlkit.data.transforms import TestTimeViews
 from tlkit.engines import WORTH, Engines, Run
@@ -22,18 +22,22 @@ from tlkit.evaluation.predictions_table import predictions_table
 from tlkit.features import FrozenFeatures
 
 
-def predict(features: FrozenFeatures, datasets: Datasets) -> pd.DataFrame:
+def predict(
+    features: FrozenFeatures, datasets: Datasets, parts: Sequence[ImageBatches] = ()
+) -> pd.DataFrame:
     """The predictions for every image of every split, each under the evaluation transform.
+
+    Args:
+        features: of the classifier and the same datasets.
+        datasets: training, validation and test images.
+        parts: of the datasets, if not all are wanted.
 
     Returns:
         Columns path, split, label, predicted, confidence, loss, p_<class>...; rows in the order of
         split.csv.
     """
-    parts = [
-        part for part in (datasets.train_eval, datasets.val, datasets.test) if part is not None
-    ]
     tables = []
-    for part in parts:
+    for part in parts or datasets.parts():
         model, batches = features.for_prediction(part)
         with original_data_error(batches):
             probabilities = model.predict(batches, verbose=0)[: len(part.samples)]
