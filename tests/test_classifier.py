@@ -126,3 +126,18 @@ def test_mixed_precision_is_left_behind() -> None:
     assert sizes(plain.model.trainable_weights) == sizes(made.model.trainable_weights)
     for old, new in zip(made.model.get_weights(), plain.model.get_weights(), strict=True):
         assert (old == new).all()
+
+
+def test_images_can_be_normalised_one_by_one() -> None:
+    classifier = build_classifier(
+        "lenet5_modern", ["a", "b"], weights="none", normalise="per-image"
+    )
+    layer = classifier.model.get_layer("preprocess_standardise")
+    pixels = keras.Model(classifier.model.input, layer.output)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (2, 32, 32, 3)).astype(np.float32) * [[[[0.1]]], [[[1.0]]]]
+    seen = pixels.predict(images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(seen.mean(axis=(1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(seen.std(axis=(1, 2, 3)), 1, atol=1e-3)
+    black = pixels.predict(np.zeros((1, 32, 32, 3), np.float32), verbose=0)
+    assert not black.any(), "a flat image is 0, not infinite"

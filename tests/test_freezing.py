@@ -94,3 +94,11 @@ def test_kept_fully_connected_layers_are_the_last_part() -> None:
     assert freezing.stages_of(model, row)[-1] == "top"
     freezing.unfreeze(model, row, "last")
     assert freezing.last_frozen(model, row) == "stage5_pool"
+
+
+def test_rates_fall_stage_by_stage_from_the_head(model: keras.Model) -> None:
+    freezing.unfreeze(model, ROW, "3")
+    factors = freezing.rate_factors(model, ROW, 0.5)
+    assert set(factors) == {weight.path for weight in model.trainable_weights}
+    found = {path.partition("_")[0]: factor for path, factor in factors.items()}
+    assert found == {"head": 1, "stage4": 0.5, "stage3": 0.25, "stage2": 0.125}

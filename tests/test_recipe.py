@@ -16,6 +16,31 @@ def test_the_resolved_recipe_repeats_itself(tmp_path: Path) -> None:
     assert load_recipe(file).resolve(224) == resolved
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "sgd", "epochs": 2, "schedule": "plateau", "gradual": True},
+        {"schedule": "step", "decay_epochs": "3,5", "weights": "none", "backbone": "googlenet"},
+        {"schedule": "polynomial", "mixup": 0.2, "cutmix": 1.0, "ema": 0.99},
+        {"schedule": "exponential", "augment": "rotate 20, flip"},
+    ],
+)
+def test_what_is_filled_in_is_no_new_setting(settings: dict[str, object], tmp_path: Path) -> None:
+    resolved = load_recipe(data=tmp_path, **settings).resolve(224, auxiliary=True)
+    file = tmp_path / "recipe.toml"
+    file.write_text(resolved.to_toml())
+    assert load_recipe(file).resolve(224, auxiliary=True) == resolved
+
+
+def test_auxiliary_classifiers_train_from_scratch_by_default() -> None:
+    def auxiliary(**settings: object) -> bool | None:
+        return load_recipe(**settings).resolve(224, auxiliary=True).train.auxiliary
+
+    assert auxiliary(weights="none") is True
+    assert auxiliary(weights="none", auxiliary=False) is False
+    assert auxiliary() is False
+
+
 def test_defaults_stop_after_the_four_steps() -> None:
     train = load_recipe().resolve(224).train
     assert (train.freeze_epochs, train.epochs, train.unfreeze, train.lr) == (None, 0, None, None)
@@ -32,6 +57,8 @@ def test_defaults_stop_after_the_four_steps() -> None:
         ({"head": "mlp"}, "sgd", 20, 1e-3),
         ({"optimizer": "sgd"}, "sgd", 20, 1e-2),
         ({"dropout": 0.5}, "sgd", 20, 1e-3),
+        ({"label_smoothing": 0.1}, "sgd", 20, 1e-3),
+        ({"mixup": 0.2, "epochs": 1}, "auto", None, None),
         ({"optimizer": "sgd", "epochs": 1}, "auto", None, None),
         ({"freeze_epochs": 0, "epochs": 1}, "sgd", 0, None),
         ({"weights": "none"}, "sgd", 0, None),
@@ -98,6 +125,27 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ({"solver": "lbfgs", "head_lr": 1e-3}, "no effect"),
         ({"freeze_epochs": 0}, "Nothing to train"),
         ({"freeze_epochs": 0, "epochs": 1, "head_lr": 0.1}, "no effect"),
+        ({"momentum": 0.9}, "momentum = 0.9 has no effect with train.optimizer = 'adam'"),
+        ({"optimizer": "rmsprop", "nesterov": True}, "no effect"),
+        ({"optimizer": "sgd", "momentum": 0.0, "nesterov": True}, "no effect"),
+        ({"decay_rate": 0.5}, "no effect with train.schedule = 'constant'"),
+        ({"schedule": "cosine", "power": 2.0}, "no effect"),
+        ({"schedule": "plateau", "warmup": 2}, "no effect"),
+        ({"schedule": "step"}, "needs train.decay_epochs"),
+        ({"schedule": "exponential", "decay_epochs": "2,3"}, "takes one number"),
+        ({"schedule": "step", "decay_epochs": "3,2"}, "must rise"),
+        ({"schedule": "step", "decay_epochs": 2, "decay_rate": "0.1,0.2"}, "same length"),
+        ({"epochs": 3, "warmup": 3}, "leaves nothing"),
+        ({"solver": "lbfgs", "mixup": 0.2}, "no effect"),
+        ({"solver": "lbfgs", "optimizer": "sgd"}, "no effect"),
+        ({"gradual": True}, "no effect while train.epochs is 0"),
+        ({"gradual": True, "epochs": 1, "unfreeze": "last"}, "which is one stage"),
+        ({"layer_decay": 0.5}, "no effect"),
+        ({"weights": "none", "layer_decay": 0.5}, "no effect"),
+        ({"drop_path": 0.1}, "the whole backbone is frozen"),
+        ({"normalise": "per-image"}, "expect the pixels"),
+        ({"auxiliary": True}, "for training from scratch"),
+        ({"weights": "none", "auxiliary": True}, "has no auxiliary classifiers"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict[str, object], says: str) -> None:

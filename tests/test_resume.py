@@ -30,6 +30,20 @@ def test_killed_at_a_known_moment(victim: Victim, at: str) -> None:
     victim.check_end(name, finished, before)
 
 
+def test_killed_while_all_the_craft_is_on(victim: Victim) -> None:
+    """Averages, accumulated gradients, mixed batches and a warm-up go on where they were."""
+    craft = {
+        "mixup": 0.3, "cutmix": 1.0, "ema": 0.9, "accumulate": 2, "warmup": 1, "layer_decay": 0.5,
+        "optimizer": "adamw", "gradual": True, "unfreeze": "2", "weight_decay": 0.01,
+        "augment": "pad-crop 4, randaugment 9",
+    }  # fmt: skip
+    assert victim.run("craft-whole", craft) == 0
+    assert victim.run("craft", craft, at="fine-tune c3 1/2") == -signal.SIGKILL
+    assert victim.finished("craft") >= {"head", "fine-tune c5"}
+    assert victim.run("craft", craft) == 0
+    assert victim.file("craft", "predictions.csv") == victim.file("craft-whole", "predictions.csv")
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments(victim: Victim) -> None:
     # Between which lines of its log, and when: a slow machine spreads the moments as a fast one.

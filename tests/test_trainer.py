@@ -7,12 +7,13 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tlkit
 from tests.conftest import TINY
 from tlkit import trainer
-from tlkit.errors import TrainingError
+from tlkit.errors import BackboneError, TrainingError
 from tlkit.recipe import load_recipe
 
 
@@ -24,6 +25,14 @@ def test_phases_in_order() -> None:
     ]
     train = load_recipe(weights="none", epochs=2).resolve(224).train
     assert [p.name for p in trainer.plan(train, pretrained=False)] == ["scratch"]
+    train = load_recipe(epochs=3, gradual=True).resolve(224).train
+    assert [
+        (p.name, p.epochs, p.unfreeze) for p in trainer.plan(train, True, ["stem", "stage1"])
+    ] == [
+        ("head", 20, None),
+        ("fine-tune stage1", 3, "stage1"),
+        ("fine-tune stem", 3, "stem"),
+    ]
 
 
 def test_a_linear_head_is_solved(pictures: Path, tmp_path: Path) -> None:
@@ -60,6 +69,64 @@ def test_early_stopping_keeps_the_best_epoch(pictures: Path, tmp_path: Path) -> 
     assert len(history) < 12, "a rate this high does not get better for twelve epochs"
     val = run.predictions.query("split == 'val'")
     assert val["loss"].mean() == pytest.approx(history["val_loss"].min(), abs=1e-3)
+
+
+SMALL = {
+    "backbone": "lenet5_modern", "weights": "none", "batch_size": 8, "insight": False,
+    "patience": 99,
+}  # fmt: skip
+
+
+def test_the_averaged_weights_are_what_is_evaluated(pictures: Path, tmp_path: Path) -> None:
+    # A rate at which the weights themselves jump about; their average hardly moves.
+    settings = {**SMALL, "epochs": 3, "optimizer": "sgd", "lr": 0.3, "momentum": 0.0}
+    plain = tlkit.finetune(pictures, output=tmp_path, name="plain", **settings)
+    run = tlkit.finetune(pictures, output=tmp_path, name="ema", ema=0.9999, **settings)
+    first = plain.history["val_loss"][0]
+    assert np.ptp(run.history["val_loss"]) < 0.01 < np.ptp(plain.history["val_loss"])
+    assert run.history["val_loss"][0] != pytest.approx(first, abs=1e-3)
+    val = run.predictions.query("split == 'val'")
+    best = run.history["val_loss"].min()
+    logits = np.log(val[["p_blue", "p_red"]].to_numpy()) * run.metrics["calibration"]["temperature"]
+    odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = odds[range(len(val)), (val["label"] == "red").to_numpy(int)]
+    assert -np.log(right).mean() == pytest.approx(best, abs=1e-4)
+
+
+def test_accumulated_batches_are_one_larger_batch(pictures: Path, tmp_path: Path) -> None:
+    settings = {**SMALL, "epochs": 2, "optimizer": "sgd", "momentum": 0.0, "val_split": 1 / 3}
+    whole = tlkit.finetune(pictures, output=tmp_path, name="a", **settings)
+    parts = settings | {"batch_size": 4, "accumulate": 2}
+    assert whole.metrics["splits"]["train"]["images"] % 8 == 0
+    accumulated = tlkit.finetune(pictures, output=tmp_path, name="b", **parts)
+    assert accumulated.history["val_loss"].to_numpy() == pytest.approx(
+        whole.history["val_loss"].to_numpy(), abs=1e-5
+    )
+
+
+def test_mixed_batches_and_stage_by_stage(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tlkit")
+    weights = tmp_path / "lenet.weights.h5"
+    tlkit.build_backbone("lenet5_modern", weights=None).save_weights(weights)
+    run = tlkit.finetune(
+        pictures, output=tmp_path, **SMALL | {"weights": str(weights)}, epochs=1, gradual=True,
+        layer_decay=0.5, mixup=0.4, l2=1e-4, freeze_epochs=1,
+    )  # fmt: skip
+    assert run.history["phase"].tolist() == [
+        *("head", "fine-tune c5", "fine-tune c3", "fine-tune c1")
+    ]
+    assert "every batch mixes other images" in caplog.text
+    steps = run.metrics["steps"]
+    assert [step["title"] for step in steps][4:] == ["fine-tune"]
+    assert "everything unfrozen: c5 1 epoch" in steps[4]["detail"]
+    assert steps[4]["frozen"] == 0
+
+
+def test_stochastic_depth_needs_residual_blocks(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="no residual blocks"):
+        tlkit.finetune(pictures, output=tmp_path, drop_path=0.1, epochs=1, **SMALL)
 
 
 def test_a_loss_that_is_not_a_number_names_the_rate(pictures: Path, tmp_path: Path) -> None:

@@ -22,11 +22,18 @@ HISTORY = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Appends a row per epoch to the history, and shows how far the phase is."""
+    """Appends a row per epoch to the history, and shows how far the phase is.
 
-    def __init__(self, phase: str, epochs: int, rows: list[dict[str, Any]]):
+    Args:
+        phase: its name.
+        epochs: how many it has.
+        rows: the history, in place.
+        rate: its learning rate, or a schedule of it; a row holds the rate of the epoch's last step.
+    """
+
+    def __init__(self, phase: str, epochs: int, rows: list[dict[str, Any]], rate: Any = None):
         super().__init__()
-        self.phase, self.epochs, self.rows = phase, epochs, rows
+        self.phase, self.epochs, self.rows, self.rate = phase, epochs, rows, rate
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the bar."""
@@ -49,7 +56,10 @@ class EpochLog(keras.callbacks.Callback):
             "epoch": epoch + 1,
             **{key: float(value) for key, value in (logs or {}).items()},
         }
-        row["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        optimizer = self.model.optimizer
+        schedule = callable(self.rate)
+        rate = self.rate(optimizer.iterations - 1) if schedule else optimizer.learning_rate
+        row["lr"] = float(keras.ops.convert_to_numpy(rate))
         row["seconds"] = round(time.perf_counter() - self._start, 3)
         self.rows.append({key: row.get(key) for key in HISTORY})
         line = f"loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}"
@@ -60,6 +70,22 @@ class EpochLog(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Close the bar."""
         self._stack.close()
+
+
+class AveragedWeights(keras.callbacks.SwapEMAWeights):
+    """Validates and leaves behind the moving average of the weights.
+
+    Keras swaps average and weights at both ends of an epoch; this one also knows which is which
+    in a run that goes on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(swap_on_epoch=True)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Train on the weights themselves; an epoch before this one has left the average."""
+        self._ema_weights_in_model = epoch > 0
+        super().on_epoch_begin(epoch, logs)
 
 
 @dataclass

@@ -6,6 +6,7 @@ of its frozen part, and to explain what a stage saw.
 
 from __future__ import annotations
 
+import inspect
 import json
 import zipfile
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ import keras
 from tlkit import freezing
 from tlkit.backbones import apply_backbone, apply_top
 from tlkit.backbones._preprocess import preprocess
-from tlkit.backbones._registry import Backbone, get_backbone
+from tlkit.backbones._registry import Backbone, get_backbone, load
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.errors import BackboneError, RunError
 from tlkit.head import add_head
-from tlkit.recipe import HeadConfig, Resize
+from tlkit.recipe import HeadConfig, Normalise, Resize
 
 METADATA = "tlkit.json"
 
@@ -58,6 +59,7 @@ class Classifier:
         weights: where the backbone's weights came from; None when it starts from random ones.
         steps: what was done so far, for the report.
         temperature: what the logits are divided by before the softmax; 1 before calibration.
+        auxiliary: the same layers with auxiliary classifiers, while those train along.
     """
 
     model: keras.Model
@@ -69,6 +71,12 @@ class Classifier:
     head: HeadConfig | None = None
     steps: tuple[Step, ...] = ()
     temperature: float = 1.0
+    auxiliary: keras.Model | None = None
+
+    @property
+    def trained(self) -> keras.Model:
+        """What training changes: the model, or all that trains along with it."""
+        return self.auxiliary or self.model
 
     def prefix(self, boundary: str) -> keras.Model:
         """From the image to the output of the layer `boundary`."""
@@ -142,6 +150,8 @@ def build_classifier(
     weights: str | Path = "imagenet",
     img_size: int | None = None,
     resize: Resize = "crop",
+    normalise: Normalise = "backbone",
+    drop_path: float | None = None,
 ) -> Classifier:
     """The first three of the four steps: take a trained model's layers, freeze them, add new ones.
 
@@ -152,12 +162,18 @@ def build_classifier(
         weights: "imagenet", "none" (nothing is frozen then), or a file.
         img_size: side of the input, pixels; the backbone's own when None.
         resize: how pictures will be cut to size; kept with the model.
+        normalise: the backbone's way, or each image for itself.
+        drop_path: rate of stochastic depth, for a backbone that has it.
 
     Raises:
-        BackboneError: an unknown backbone, or an image too small for it.
+        BackboneError: an unknown backbone, an image too small for it, or no stochastic depth in it.
         WeightsError: the weights cannot be had, or do not fit.
     """
     row = get_backbone(backbone)
+    if normalise == "per-image":
+        row = replace(row, preprocess=replace(row.preprocess, per_image=True))
+    if drop_path is not None:
+        row = _with_drop_path(row, drop_path)
     head = head or HeadConfig()
     size = img_size or row.input_size
     pretrained = str(weights) != "none"
@@ -252,6 +268,15 @@ def _connect(
         x = apply_top(row, x, classes=None if pretrained else len(classes))
     output = add_head(x, len(classes), head, new_logits=pretrained or head.kind != "classifier")
     return keras.Model(image, output, name=row.name.replace(".", "_"))
+
+
+def _with_drop_path(row: Backbone, rate: float) -> Backbone:
+    if "drop_path_rate" not in inspect.signature(load(row.builder)).parameters:
+        raise BackboneError(
+            f"drop_path = {rate:g} has no effect with {row.name}, which has no residual blocks to "
+            "skip; leave it out."
+        )
+    return replace(row, arguments={**row.arguments, "drop_path_rate": rate})
 
 
 def _size(weight: Any) -> int:

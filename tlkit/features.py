@@ -35,6 +35,7 @@ import tlkit
 from tlkit import complexity, data, freezing
 from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, ImageBatches
+from tlkit.data.mixing import MixedBatches
 from tlkit.engines import Engines
 from tlkit.feature_cache import Compute, FeatureCache, Rows, Space
 from tlkit.progress import track
@@ -96,7 +97,7 @@ class Cut:
     """What remains to be computed: a model and, by split, the batches it takes."""
 
     model: keras.Model
-    train: ImageBatches | FeatureBatches
+    train: ImageBatches | MixedBatches | FeatureBatches
     val: ImageBatches | FeatureBatches | None
 
 
@@ -270,7 +271,9 @@ def transform_facts(images: ImageBatches) -> dict[str, Any]:
     """What decides the pixels that an image becomes, the code that makes them included."""
     transform = images.transform
     folder = Path(data.__file__).parent
-    code = b"".join((folder / name).read_bytes() for name in ("images.py", "transforms.py"))
+    code = b"".join(
+        (folder / name).read_bytes() for name in ("images.py", "transforms.py", "pipelines.py")
+    )
     decoders = {"opencv": cv2.__version__, "pillow": PIL.__version__}
     if images.augment != "none":
         decoders["albumentations"] = version("albumentations")

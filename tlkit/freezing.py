@@ -81,6 +81,18 @@ def last_frozen(model: keras.Model, row: Backbone) -> str | None:
     return before[-1] if before else None
 
 
+def rate_factors(model: keras.Model, row: Backbone, decay: float) -> dict[str, float]:
+    """What each trained variable's rate is multiplied by, by its path: 1 for the head, `decay` for
+    the last stage, its square for the one before, and so on (Howard & Ruder 2018, section 3.2)."""
+    where = parts(model, row)
+    order = [HEAD, *reversed(stages_of(model, row))]
+    return {
+        weight.path: decay ** order.index(where[layer.name])
+        for layer in model.layers
+        for weight in layer.trainable_weights
+    }
+
+
 def chosen(model: keras.Model, row: Backbone, what: str) -> set[str]:
     """The stages that `unfreeze(..., what)` trains; RecipeError when there is no such stage."""
     stages = stages_of(model, row)

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pandas as pd
 
 from tlkit.errors import DataError
 from tlkit.foreign_text import from_cell
+from tlkit.recipe import TrainConfig
+
+
+def make_loss(config: TrainConfig) -> keras.losses.Loss:
+    """Cross-entropy, or focal loss (Lin et al. 2017), on class probabilities."""
+    smoothing = config.label_smoothing or 0.0
+    if config.focal_gamma is None:
+        return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+    # alpha would weigh all classes alike: that is for class weights to say.
+    return keras.losses.CategoricalFocalCrossentropy(
+        alpha=1.0, gamma=config.focal_gamma, label_smoothing=smoothing
+    )
+
+
+def penalise_kernels(model: keras.Model, l2: float) -> None:
+    """Add `l2 * sum(kernel ** 2)` of every kernel that trains to the model's loss.
+
+    The penalty hangs on the variable, so that no layer needs to be built for it, and the saved
+    model knows nothing of it.
+    """
+    for weight in model.trainable_weights:
+        if weight.name.endswith("kernel"):
+            weight.regularizer = keras.regularizers.L2(l2)
 
 
 def class_weights(

@@ -44,11 +44,14 @@ def steps_taken(
     # Without pretrained weights all layers train in one phase of another name.
     main = "scratch" if "scratch" in phases else "head"
     steps = [*first, replace(fourth, detail=f"{fourth.detail}: {outcome(main)}")]
-    if "fine-tune" in phases:
+    if tuned := [name for name in phases if name.startswith("fine-tune")]:
         model = classifier.model
         frozen = sum(weight.numpy().size for weight in model.non_trainable_weights)
         total = model.count_params()
-        detail = f"{_unfrozen(unfreeze)} unfrozen: {outcome('fine-tune')}"
+        came_of_it = "; ".join(
+            f"{name.removeprefix('fine-tune').strip()} {outcome(name)}".strip() for name in tuned
+        )
+        detail = f"{_unfrozen(unfreeze)} unfrozen: {came_of_it}"
         steps.append(Step(5, "fine-tune", detail, total, frozen, total - frozen))
     return tuple(steps)
 

@@ -87,7 +87,7 @@ def resolve(data: str | Path | None, recipe: str | Path | None, settings: dict[s
             "No images given; name their folder with --data FOLDER (class folders inside)."
         )
     row = get_backbone(wanted.backbone)
-    return wanted.resolve(row.input_size, row.own_top)
+    return wanted.resolve(row.input_size, row.own_top, row.aux is not None)
 
 
 def same_recipe(
@@ -205,6 +205,7 @@ def assemble(
     recipe: Recipe, classes: Sequence[str], split: pd.DataFrame, on: Device
 ) -> tuple[Classifier, Datasets, FrozenFeatures]:
     """What a training needs: a new classifier, its batches, and the outputs of its frozen part."""
+    from tlkit.auxiliary import with_auxiliary
     from tlkit.classifier import build_classifier
     from tlkit.data.loader import make_datasets
     from tlkit.feature_cache import FeatureCache
@@ -218,7 +219,11 @@ def assemble(
             weights=recipe.weights,
             img_size=recipe.data.img_size,
             resize=recipe.data.resize,
+            normalise=recipe.data.normalise,
+            drop_path=recipe.drop_path,
         )
+        if recipe.train.auxiliary:
+            classifier.auxiliary = with_auxiliary(classifier)
     datasets = make_datasets(split, recipe, classifier.row, on.count)
     cache = FeatureCache(limit=int(recipe.cache_size * 2**30))
     views = recipe.train.views or 1

@@ -9,20 +9,45 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
+from tlkit import augmentations
 from tlkit.errors import RecipeError, did_you_mean
 
 Resize = Literal["crop", "pad", "stretch"]
-Augment = Literal["none", "light", "standard", "strong"]
+Augment = Annotated[str, AfterValidator(augmentations.checked)]
+Normalise = Literal["backbone", "per-image"]
 HeadKind = Literal["linear", "mlp", "classifier"]
-Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
-Schedule = Literal["constant", "cosine", "plateau"]
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "lion"]
+Schedule = Literal[
+    "constant", "step", "exponential", "polynomial", "cosine", "one-cycle", "plateau"
+]
 Solver = Literal["auto", "sgd", "lbfgs"]
 Tracker = Literal["csv", "tensorboard", "mlflow"]
+
+
+def _listed(value: object) -> object:
+    """The text of a flag as numbers: "2,5,8" is a list of three, "8" is one."""
+    if not isinstance(value, str):
+        return value
+    parts = value.split(",")
+    return parts if len(parts) > 1 else value
+
+
+Epoch = Annotated[int, Field(ge=1)]
+Factor = Annotated[float, Field(gt=0, lt=1)]
+Epochs = Annotated[Epoch | list[Epoch], BeforeValidator(_listed)]
+Factors = Annotated[Factor | list[Factor], BeforeValidator(_listed)]
 
 
 class _Config(BaseModel):
@@ -45,6 +70,10 @@ class DataConfig(_Config):
     """Side of the square the network sees, in pixels; the backbone's own when absent."""
     resize: Resize = "crop"
     augment: Augment = "none"
+    """none, light, standard, strong, or steps with their numbers: "rotate 20, shift 0.2, flip";
+    rotate, shift, flip, flip-vertical, random-crop, pad-crop, colour-pca, randaugment."""
+    normalise: Normalise = "backbone"
+    """"backbone": as its row says; "per-image": each image to mean 0 and variance 1."""
     on_bad_image: Literal["skip", "error"] = "skip"
     fixes: Path | None = None
     """A CSV file with the columns path,action,label: images to drop or relabel; no file is
@@ -73,12 +102,53 @@ class TrainConfig(_Config):
     scratch."""
     unfreeze: str | None = None
     """What fine-tuning trains: "last", a number of stages, "all", or a stage's name."""
+    gradual: bool = False
+    """Unfreeze one stage after the other from the output, `epochs` with each."""
+    layer_decay: float | None = Field(None, gt=0, lt=1)
+    """The rate of a stage is this times the one after it; the head has the whole rate."""
+    auxiliary: bool | None = None
+    """Whether auxiliary classifiers train along; by default from scratch, where the network has
+    any."""
     batch_size: int = Field(32, ge=1)
     solver: Solver = "auto"
     """How the head on frozen features is found: "lbfgs" solves for the best linear one, "sgd"
     trains any; "auto" solves, unless it is not linear or a setting of its training is given."""
     optimizer: Optimizer = "adam"
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """Of SGD (0.9 when absent) or RMSprop (0)."""
+    nesterov: bool | None = None
+    """Of SGD; true when absent, unless momentum is 0."""
+    weight_decay: float | None = Field(None, gt=0)
+    """Share of each kernel, times the rate, that a step takes off it beside the gradient."""
+    l2: float | None = Field(None, gt=0)
+    """Adds l2 * sum(kernel ** 2) to the loss, as Keras writes it: twice that in the gradient."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Longest gradient, over all weights."""
+    accumulate: int | None = Field(None, ge=2)
+    """Batches whose gradients are averaged into one step."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Momentum of a moving average of the weights, which is what is evaluated and saved."""
     schedule: Schedule = "constant"
+    """How the rate moves over a phase; a head that is solved has none."""
+    warmup: int | None = Field(None, ge=1)
+    """Epochs in which the rate rises from 0 before the schedule begins."""
+    decay_epochs: Epochs | None = None
+    """step: every so many epochs, or after these; exponential: epochs to one decay_rate; plateau:
+    epochs without a better validation loss."""
+    decay_rate: Factors | None = None
+    """What the rate is multiplied by then (one for each of decay_epochs, if it is a list)."""
+    end_lr: float | None = Field(None, ge=0)
+    """Last rate of the polynomial schedule."""
+    power: float | None = Field(None, gt=0)
+    """Of the polynomial schedule; 1 is a straight line."""
+    label_smoothing: float | None = Field(None, gt=0, lt=1)
+    """Share of each label that is spread over all classes."""
+    focal_gamma: float | None = Field(None, gt=0)
+    """Focal loss: how much less an image counts that is right already."""
+    mixup: float | None = Field(None, gt=0, le=1)
+    """MixUp with Beta(mixup, mixup): pairs of images are blended, and their labels alike."""
+    cutmix: float | None = Field(None, gt=0, le=1)
+    """CutMix with Beta(cutmix, cutmix): patches are exchanged; with mixup, batches take either."""
     head_lr: float | None = Field(None, gt=0)
     lr: float | None = Field(None, gt=0)
     """Rate of fine-tuning, or of training from scratch."""
@@ -98,6 +168,9 @@ class Recipe(_Config):
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
     """"imagenet", "none", or a file."""
+    drop_path: float | None = Field(None, gt=0, lt=1)
+    """Stochastic depth: the chance that the last block is skipped in training; the first hardly
+    is."""
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: int | None = Field(None, ge=1, le=256)
@@ -121,124 +194,20 @@ class Recipe(_Config):
         """The recipe as TOML text; settings that do not apply (None) are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
-    def resolve(self, input_size: int, own_top: bool = False) -> Recipe:
+    def resolve(self, input_size: int, own_top: bool = False, auxiliary: bool = False) -> Recipe:
         """A copy with every default filled in that depends on another setting.
 
         Args:
             input_size: the backbone's own image size, pixels.
             own_top: whether the backbone has fully connected layers of its own.
+            auxiliary: whether it has auxiliary classifiers.
 
         Raises:
             RecipeError: a setting was given that would have no effect.
         """
-        recipe = self.model_copy(deep=True)
-        if recipe.data.root is not None:
-            recipe.data.root = recipe.data.root.resolve()
-        if recipe.data.fixes is not None:
-            recipe.data.fixes = recipe.data.fixes.resolve()
-        if recipe.weights not in ("imagenet", "none"):
-            recipe.weights = str(Path(recipe.weights).resolve())
-        recipe.data.img_size = recipe.data.img_size or input_size
-        if recipe.head.kind is None:
-            recipe.head.kind = "linear" if recipe.pretrained or not own_top else "classifier"
-        if recipe.head.kind == "mlp":
-            recipe.head.hidden = recipe.head.hidden or 256
-        else:
-            _refuse_given(recipe.head, ("hidden",), f"with head.kind = {recipe.head.kind!r}")
-        _resolve_solver(recipe)
-        _resolve_phases(recipe.train, recipe.pretrained)
-        _resolve_views(recipe)
-        return recipe
+        from tlkit.resolution import resolve
 
-
-# Starting rates by optimizer: (head on frozen features, fine-tuning, from scratch).
-RATES: dict[str, tuple[float, float, float]] = {
-    "adam": (1e-3, 1e-4, 1e-3),
-    "adamw": (1e-3, 1e-4, 1e-3),
-    "rmsprop": (1e-3, 1e-4, 1e-3),
-    "sgd": (1e-2, 1e-3, 1e-2),
-}
-
-
-HEAD_EPOCHS = 20
-"""Epochs of the head phase where the recipe leaves them open."""
-
-
-def _resolve_solver(recipe: Recipe) -> None:
-    """Leave "auto" where the head may be solved; then its epochs and rate stay open."""
-    train = recipe.train
-    if not recipe.pretrained or train.freeze_epochs == 0 or recipe.head.kind != "linear":
-        if train.solver == "lbfgs":
-            raise RecipeError(
-                "train.solver = 'lbfgs' finds a linear head on frozen features: it needs trained "
-                "weights, head.kind = 'linear' and no train.freeze_epochs = 0."
-            )
-        train.solver = "sgd"
-    if train.solver == "lbfgs":
-        _refuse_given(train, ("freeze_epochs", "head_lr"), "with train.solver = 'lbfgs'")
-        return
-    own = train.freeze_epochs is not None or train.head_lr is not None
-    shared = (train.optimizer, train.schedule) != ("adam", "constant")  # with fine-tuning
-    if own or (shared and not train.epochs) or recipe.head.dropout != HeadConfig().dropout:
-        train.solver = "sgd"
-
-
-def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:
-    head_lr, fine_lr, scratch_lr = RATES[train.optimizer]
-    if not pretrained:
-        _refuse_given(
-            train,
-            ("freeze_epochs", "head_lr", "unfreeze"),
-            "with weights = 'none'",
-            allow=(0, "all"),
-        )
-        train.freeze_epochs = 0
-        train.epochs = 30 if train.epochs is None else train.epochs
-        train.lr = train.lr or scratch_lr
-    else:
-        if train.solver == "sgd":
-            train.freeze_epochs = (
-                HEAD_EPOCHS if train.freeze_epochs is None else train.freeze_epochs
-            )
-        train.epochs = train.epochs or 0
-        if train.freeze_epochs is None:
-            pass  # the solver has neither epochs nor a rate
-        elif train.freeze_epochs:
-            train.head_lr = train.head_lr or head_lr
-        else:
-            _refuse_given(train, ("head_lr",), "with train.freeze_epochs = 0")
-        if train.epochs:
-            train.unfreeze = train.unfreeze or "last"
-            train.lr = train.lr or fine_lr
-        else:
-            _refuse_given(
-                train, ("unfreeze", "lr"), "while train.epochs is 0 (add --epochs N to fine-tune)"
-            )
-    if train.freeze_epochs == 0 and not train.epochs:
-        raise RecipeError("Nothing to train: train.freeze_epochs and train.epochs are both 0.")
-
-
-DEFAULT_VIEWS = 4
-
-
-def _resolve_views(recipe: Recipe) -> None:
-    train = recipe.train
-    if recipe.data.augment == "none":
-        _refuse_given(train, ("views",), "with data.augment = 'none'")
-    elif not recipe.pretrained:
-        _refuse_given(train, ("views",), "with weights = 'none': each epoch has its own views")
-    else:
-        head = HEAD_EPOCHS if train.freeze_epochs is None else train.freeze_epochs
-        train.views = min(train.views or DEFAULT_VIEWS, max(head, train.epochs or 0))
-
-
-def _refuse_given(
-    config: _Config, keys: tuple[str, ...], why: str, allow: tuple[object, ...] = ()
-) -> None:
-    for key in keys:
-        value = getattr(config, key)
-        if value is not None and value not in allow:
-            raise RecipeError(f"{key} = {value!r} has no effect {why}; leave it out.")
+        return resolve(self, input_size, own_top, auxiliary)
 
 
 def load_recipe(file: Path | None = None, **settings: Any) -> Recipe:
@@ -324,7 +293,9 @@ def set_key(values: dict[str, Any], key: str, value: object) -> None:
 def _explain(error: ValidationError, file: Path | None) -> str:
     """The first problem as one line that names the key, what arrived and what would fit."""
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    # Where a value may be one of two kinds, pydantic adds the kind to the place.
+    spelled = (".".join(map(str, first["loc"][:end])) for end in range(1, len(first["loc"]) + 1))
+    key = next((key for key in spelled if key in _keys(Recipe)), ".".join(map(str, first["loc"])))
     where = f" in {file}" if file else ""
     if first["type"] == "extra_forbidden":
         known = _keys(Recipe)

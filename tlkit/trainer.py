@@ -10,25 +10,27 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import pandas as pd
 
 from tlkit import freezing, training_state
-from tlkit.callbacks import HISTORY, EpochLog, StopRequest, stop_on_ctrl_c
+from tlkit.callbacks import HISTORY, AveragedWeights, EpochLog, StopRequest, stop_on_ctrl_c
 from tlkit.checkpoint import Checkpoint
 from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, original_data_error
+from tlkit.data.mixing import MixedBatches
 from tlkit.device import Device
 from tlkit.errors import TrainingError
-from tlkit.features import FeatureBatches, FrozenFeatures
+from tlkit.features import Cut, FeatureBatches, FrozenFeatures
 from tlkit.interrupts import at_safe_points
-from tlkit.losses import class_weights
+from tlkit.losses import class_weights, make_loss, penalise_kernels
 from tlkit.memory import with_smaller_batches
 from tlkit.optimizers import make_optimizer, make_schedule
-from tlkit.recipe import HEAD_EPOCHS, RATES, TrainConfig
+from tlkit.recipe import TrainConfig
+from tlkit.resolution import HEAD_EPOCHS, RATES
 from tlkit.solver import solve
 from tlkit.trackers import Watchers, nobody, tell
 from tlkit.training_state import SaveEpochs, State
@@ -49,8 +51,14 @@ class Phase:
     unfreeze: str | None = None
 
 
-def plan(config: TrainConfig, pretrained: bool) -> list[Phase]:
-    """The phases of a resolved recipe, in order."""
+def plan(config: TrainConfig, pretrained: bool, stages: Sequence[str] = ()) -> list[Phase]:
+    """The phases of a resolved recipe, in order.
+
+    Args:
+        config: of a resolved recipe.
+        pretrained: whether the backbone starts from trained weights.
+        stages: what fine-tuning trains, input to output; gradual unfreezing goes through them.
+    """
     if not pretrained:
         return [Phase("scratch", config.epochs or 0, config.lr or 0.0)]
     phases = []
@@ -58,7 +66,11 @@ def plan(config: TrainConfig, pretrained: bool) -> list[Phase]:
     if epochs:
         phases.append(Phase("head", epochs, config.head_lr or RATES[config.optimizer][0]))
     if config.epochs:
-        phases.append(Phase("fine-tune", config.epochs, config.lr or 0.0, config.unfreeze))
+        tune = Phase("fine-tune", config.epochs, config.lr or 0.0, config.unfreeze)
+        phases += [
+            replace(tune, name=f"fine-tune {stage}", unfreeze=stage)
+            for stage in (reversed(stages) if config.gradual else ())
+        ] or [tune]
     return phases
 
 
@@ -69,9 +81,17 @@ def check(config: TrainConfig, classifier: Classifier, datasets: Datasets) -> No
         RecipeError: no such stage to unfreeze.
         DataError: the file of class weights cannot be used.
     """
-    if config.unfreeze is not None:
-        freezing.chosen(classifier.model, classifier.row, config.unfreeze)
+    _stages(config, classifier)
     class_weights(config.class_weights, classifier.classes, datasets.train.labels)
+
+
+def _stages(config: TrainConfig, classifier: Classifier) -> list[str]:
+    """The stages that fine-tuning trains, input to output."""
+    if config.unfreeze is None:
+        return []
+    trained = freezing.chosen(classifier.model, classifier.row, config.unfreeze)
+    stages = freezing.stages_of(classifier.model, classifier.row)
+    return [stage for stage in stages if stage in trained]
 
 
 def fit(
@@ -109,7 +129,7 @@ def fit(
     rows: list[dict[str, Any]] = saved[1]["history"] if saved else []
     done: list[str] = saved[1]["done"] if saved else []
     with stop_on_ctrl_c() as stop:
-        for phase in plan(config, classifier.weights is not None):
+        for phase in plan(config, classifier.weights is not None, _stages(config, classifier)):
             if phase.unfreeze is not None:
                 freezing.unfreeze(classifier.model, classifier.row, phase.unfreeze)
             if phase.name in done or stop.asked:
@@ -123,8 +143,8 @@ def fit(
                 begun = start if start[1].get("phase") == phase.name else None
                 saving = SaveEpochs(checkpoint, phase.name, done, classifier, datasets, rows, begun)
                 _run_phase(
-                    phase, classifier, config, features, device, weights, rows, stop, saving,
-                    watchers(phase.name),
+                    phase, classifier, datasets, config, features, device, weights, rows, stop,
+                    saving, watchers(phase.name),
                 )  # fmt: skip
 
             with_smaller_batches(datasets, device.count, run)
@@ -140,6 +160,7 @@ def fit(
 def _run_phase(
     phase: Phase,
     classifier: Classifier,
+    datasets: Datasets,
     config: TrainConfig,
     features: FrozenFeatures,
     device: Device,
@@ -153,46 +174,34 @@ def _run_phase(
         tell(watching, classifier.model, rows)
         return
     with device.scope():
-        cut = features.cut()
-        steps = phase.epochs * len(cut.train)
-        cut.model.compile(
-            optimizer=make_optimizer(
-                config.optimizer, make_schedule(config.schedule, phase.lr, steps)
-            ),
-            loss=keras.losses.CategoricalCrossentropy(),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
-            jit_compile=device.kind == "gpu",
-        )
-        # With several devices the optimizer's variables must be made inside the strategy.
-        cut.model.optimizer.build(cut.model.trainable_variables)
-    trainable = sum(math.prod(weight.shape) for weight in classifier.model.trainable_weights)
+        cut = _cut(classifier, datasets, config, features)
+        rate = _compile(cut, phase, classifier, config, device)
+    trainable = sum(math.prod(weight.shape) for weight in cut.model.trainable_weights)
     log.info(
-        "%s: %s parameters train for up to %d epochs at a rate of %g",
+        "%s: %s parameters train%s for up to %d epochs at a rate of %g",
         phase.name,
         f"{trainable:,}",
+        ", auxiliary classifiers included," if classifier.auxiliary is not None else "",
         phase.epochs,
         phase.lr,
     )
     watched = "val_loss" if cut.val is not None else "loss"
-    best = keras.callbacks.EarlyStopping(
-        watched, patience=config.patience, restore_best_weights=True
-    )
     callbacks: list[keras.callbacks.Callback] = [
-        EpochLog(phase.name, phase.epochs, rows),
+        *([AveragedWeights()] if config.ema is not None else []),
+        EpochLog(phase.name, phase.epochs, rows, rate),
         keras.callbacks.TerminateOnNaN(),
         stop,
-        best,
+        keras.callbacks.EarlyStopping(watched, patience=config.patience, restore_best_weights=True),
     ]
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                watched, factor=0.3, patience=max(1, config.patience // 2)
+                watched, factor=config.decay_rate, patience=config.decay_epochs
             )
         )
     saving.follow(cut, [callback for callback in callbacks if callback is not stop])
     callbacks += [*watching, saving]
-    with original_data_error(cut.train, cut.val), at_safe_points():
+    with original_data_error(datasets.train, cut.val), at_safe_points():
         cut.model.fit(
             cut.train,
             validation_data=cut.val,
@@ -217,6 +226,46 @@ def _run_phase(
             losses[-1],
             rate,
         )
+
+
+def _cut(
+    classifier: Classifier, datasets: Datasets, config: TrainConfig, features: FrozenFeatures
+) -> Cut:
+    """The model and the batches of a phase that trains by gradient descent."""
+    if classifier.auxiliary is not None:
+        cut = Cut(classifier.auxiliary, datasets.train, datasets.val)
+    elif config.mixup is None and config.cutmix is None:
+        return features.cut()
+    else:
+        cut = Cut(classifier.model, datasets.train, datasets.val)
+    if config.mixup is None and config.cutmix is None:
+        return cut
+    if classifier.weights is not None:
+        log.info("every batch mixes other images, so each epoch runs the whole network on them")
+    return replace(cut, train=MixedBatches(datasets.train, config.mixup, config.cutmix))
+
+
+def _compile(
+    cut: Cut, phase: Phase, classifier: Classifier, config: TrainConfig, device: Device
+) -> Any:
+    """Make the phase's model ready to train; its learning rate, or the schedule of it."""
+    if config.l2 is not None:
+        penalise_kernels(cut.model, config.l2)
+    updates = len(cut.train) / (config.accumulate or 1)
+    rate = make_schedule(config, phase.lr, phase.epochs, updates)
+    factors = None
+    if config.layer_decay is not None and phase.unfreeze is not None:
+        factors = freezing.rate_factors(classifier.model, classifier.row, config.layer_decay)
+    cut.model.compile(
+        optimizer=make_optimizer(config, rate, factors),
+        loss=make_loss(config),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
+        jit_compile=device.kind == "gpu",
+    )
+    # With several devices the optimizer's variables must be made inside the strategy.
+    cut.model.optimizer.build(cut.model.trainable_variables)
+    return rate
 
 
 def _solve_head(

@@ -83,7 +83,7 @@ class SaveEpochs(keras.callbacks.Callback):
         for callback, state in zip(self.callbacks, facts["callbacks"], strict=True):
             vars(callback).update(state)
             if state.get("has_best_weights"):
-                changed = {id(v): f"best/{v.path}" for v in changing(self.classifier.model)}
+                changed = {id(v): f"best/{v.path}" for v in changing(self.classifier.trained)}
                 callback.best_weights = [
                     arrays.get(changed.get(id(variable), ""), np.asarray(variable))
                     for variable in self.model.weights
@@ -101,7 +101,7 @@ class SaveEpochs(keras.callbacks.Callback):
             f"optimizer/{number}": _copy(variable)
             for number, variable in enumerate(self.model.optimizer.variables)
         }
-        changed = {id(variable) for variable in changing(self.classifier.model)}
+        changed = {id(variable) for variable in changing(self.classifier.trained)}
         counters = []
         for callback in self.callbacks:
             own = {
@@ -127,7 +127,7 @@ class SaveEpochs(keras.callbacks.Callback):
 
 def take(classifier: Classifier, datasets: Datasets, rows: list[dict[str, Any]]) -> State:
     """What stays from one phase to the next."""
-    arrays = {f"model/{v.path}": _copy(v) for v in changing(classifier.model)}
+    arrays = {f"model/{v.path}": _copy(v) for v in changing(classifier.trained)}
     version, numbers, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state(legacy=True)
     arrays |= {"random/python": np.array(numbers, np.uint32), "random/numpy": np.asarray(keys)}
@@ -147,7 +147,7 @@ def put_back(state: State, classifier: Classifier, datasets: Datasets) -> None:
         RunError: the state is that of another network.
     """
     arrays, facts = state
-    variables = changing(classifier.model)
+    variables = changing(classifier.trained)
     saved = {name.removeprefix("model/") for name in arrays if name.startswith("model/")}
     known = {variable.path for variable in variables}
     if saved - known:

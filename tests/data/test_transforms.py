@@ -20,7 +20,13 @@ from tlkit.data.transforms import (
     resize,
 )
 
-AUGMENTS = ["light", "standard", "strong"]
+READY_MADE = ["light", "standard", "strong"]
+AUGMENTS = [
+    *READY_MADE,
+    "rotate 20, shift 0.2, flip, flip-vertical",
+    "random-crop, flip, colour-pca 0.1",
+    "pad-crop 8, randaugment 9",
+]
 COLOURS = {tuple(colour) for colour in quadrants(2, 2).reshape(-1, 3)}
 
 
@@ -134,7 +140,35 @@ def test_light_turns_by_at_most_five_degrees_and_flips_half() -> None:
     assert 70 < flipped < 130
 
 
-@pytest.mark.parametrize("name", AUGMENTS)
+def test_pad_crop_moves_the_picture_over_black() -> None:
+    """He et al. 2015, section 4.2: pad 4 on each side, and take a random crop of 32."""
+    image = np.random.default_rng(0).integers(1, 256, (32, 32, 3), dtype=np.uint8)
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+    transform = Augmentation("pad-crop 4", 32, crop=1.0)
+    crops = {padded[y : y + 32, x : x + 32].tobytes(): (y, x) for y in range(9) for x in range(9)}
+    found = {crops[transform(image, seed).tobytes()] for seed in range(200)}
+    assert {y for y, _ in found} == {x for _, x in found} == set(range(9))
+
+
+def test_random_crop_takes_its_square_from_the_whole() -> None:
+    image = smooth(80, 80)
+    transform = Augmentation("random-crop", 64, crop=0.8)
+    crops = {image[y : y + 64, x : x + 64].tobytes() for y in range(17) for x in range(17)}
+    found = {transform(image, seed).tobytes() for seed in range(50)}
+    assert found <= crops
+    assert len(found) > 30
+
+
+def test_colour_pca_moves_all_pixels_alike() -> None:
+    image = np.clip(smooth(64, 64), 60, 190)  # nothing is cut off at black or white
+    transform = Augmentation("colour-pca 0.1", 64, crop=1.0)
+    moves = np.stack([transform(image, seed).astype(int) - image for seed in range(200)])
+    assert np.ptp(moves, axis=(1, 2)).max() == 0
+    # 255 * 0.1 * 0.2175 along an axis that is almost grey: 3.2 for each channel
+    assert moves[:, 0, 0].std(axis=0) == pytest.approx([3.2, 3.2, 3.2], rel=0.25)
+
+
+@pytest.mark.parametrize("name", READY_MADE)
 def test_views_keep_most_of_the_picture(name: str) -> None:
     """A mean view that is far from the picture would train on something else."""
     image = quadrants(256, 256)

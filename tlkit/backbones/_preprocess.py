@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tlkit.backbones._row import Backbone
@@ -27,6 +28,13 @@ def preprocess(x: Any, row: Backbone) -> Any:
         x = keras.ops.image.rgb_to_grayscale(x, data_format="channels_last")
     elif facts.bgr:
         x = keras.ops.flip(x, axis=-1)
+    if facts.per_image:
+        # A flat image has no variance: as in TensorFlow, at least 1 / number of pixels.
+        least = 1 / math.prod(x.shape[1:])
+        return keras.layers.LayerNormalization(
+            axis=(1, 2, 3), epsilon=least, center=False, scale=False, dtype="float32",
+            name="preprocess_standardise",
+        )(x)  # fmt: skip
     # (x / scale - mean) / std as one multiplication and one addition.
     factors = [1 / (facts.scale * std) for std in facts.std]
     offsets = [-mean / std for mean, std in zip(facts.mean, facts.std, strict=True)]

@@ -17,7 +17,8 @@ class Preprocess:
     """What a network expects of its pixels, and how the picture is cut to size.
 
     The network sees `(rgb / scale - mean) / std` with rgb in 0-255 (channels reversed first when
-    `bgr`). `crop` is the centre crop over the short side (224 / 256 = 0.875).
+    `bgr`). `crop` is the centre crop over the short side (224 / 256 = 0.875). With `per_image` each
+    image is brought to mean 0 and variance 1 instead, over all its pixels and channels.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -25,6 +26,7 @@ class Preprocess:
     scale: float = 255.0
     bgr: bool = False
     crop: float = 0.875
+    per_image: bool = False
 
 
 IMAGENET = Preprocess()

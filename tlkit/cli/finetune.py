@@ -67,15 +67,72 @@ def finetune(
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of fine-tuning, or from scratch.")
     ] = None,
+    gradual: Annotated[
+        bool | None,
+        typer.Option("--gradual", help="Unfreeze stage by stage, --epochs with each."),
+    ] = None,
+    layer_decay: Annotated[
+        float | None, typer.Option(help="Rate of a stage relative to the one after it, e.g. 0.5.")
+    ] = None,
+    auxiliary: Annotated[
+        bool | None,
+        typer.Option(
+            "--auxiliary/--no-auxiliary",
+            help="Auxiliary classifiers, from scratch. [default: where the network has any]",
+        ),
+    ] = None,
+    drop_path: Annotated[
+        float | None, typer.Option(help="Stochastic depth: chance to skip the last block.")
+    ] = None,
     solver: Annotated[
         str | None, typer.Option(help="Of the head: sgd, lbfgs, or auto. [default: auto]")
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="sgd, adam, adamw or rmsprop. [default: adam]")
+        str | None, typer.Option(help="sgd, adam, adamw, rmsprop or lion. [default: adam]")
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option(help="Of sgd or rmsprop. [default: 0.9 for sgd]")
+    ] = None,
+    nesterov: Annotated[
+        bool | None, typer.Option("--nesterov/--no-nesterov", help="Of sgd. [default: nesterov]")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Decoupled, of kernels, times the rate.")
+    ] = None,
+    l2: Annotated[float | None, typer.Option("--l2", help="L2 penalty on kernels.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Batches whose gradients make one step.")
+    ] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Momentum of a moving average of the weights, e.g. 0.99.")
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="constant, cosine or plateau. [default: constant]")
+        str | None,
+        typer.Option(
+            help="constant, step, exponential, polynomial, cosine, one-cycle or plateau. "
+            "[default: constant]"
+        ),
     ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Epochs in which the rate rises from 0.")
+    ] = None,
+    decay_epochs: Annotated[
+        str | None, typer.Option(help="Of step, exponential, plateau: 10, or after 10,15.")
+    ] = None,
+    decay_rate: Annotated[
+        str | None, typer.Option(help="What the rate is multiplied by then: 0.1, or 0.1,0.5.")
+    ] = None,
+    end_lr: Annotated[float | None, typer.Option(help="Of polynomial: the last rate.")] = None,
+    power: Annotated[float | None, typer.Option(help="Of polynomial. [default: 1]")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of each label spread over all classes.")
+    ] = None,
+    focal_gamma: Annotated[
+        float | None, typer.Option(help="Focal loss with this gamma, e.g. 2.")
+    ] = None,
+    mixup: Annotated[float | None, typer.Option(help="MixUp with this alpha, e.g. 0.2.")] = None,
+    cutmix: Annotated[float | None, typer.Option(help="CutMix with this alpha, e.g. 1.")] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", "-b", help="[default: 32]")
     ] = None,
@@ -87,7 +144,14 @@ def finetune(
         str | None, typer.Option(help="crop, pad or stretch. [default: crop]")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="none, light, standard or strong. [default: none]")
+        str | None,
+        typer.Option(
+            help='none, light, standard, strong, or steps such as "rotate 20, shift 0.2, flip" '
+            "(also flip-vertical, random-crop, pad-crop, colour-pca, randaugment). [default: none]"
+        ),
+    ] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="backbone or per-image. [default: backbone]")
     ] = None,
     val_split: Annotated[
         float | None, typer.Option(help="Share held out for validation. [default: 0.2]")

@@ -2,12 +2,11 @@
 
 A transform is called with a picture and a seed and gives a uint8 square. `Evaluation` ignores the
 seed; `Augmentation` draws from nothing else, so a view is the same whichever thread makes it.
-albumentations stays behind this file.
+albumentations stays behind `pipelines`.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from typing import Any, Protocol
 
@@ -15,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit.data.pipelines import PADDING, pipeline
 from tlkit.recipe import Augment, Resize
 
 Picture = NDArray[np.uint8]
 
 MOST_VIEWS = 10
 """Views of one picture at test time: the centre and four corners, each with its mirror image."""
-_PADDING = (124, 116, 104)  # ImageNet's mean colour: close to zero once the network has normalised
 
 
 class Transform(Protocol):
@@ -95,7 +94,8 @@ class Augmentation:
 
     Args:
         name: light (the lesson's rotation of up to 5 degrees, and flip), standard (a mild random
-            crop, flip, brightness) or strong (wider crop, flip, rotation, colour, blur, a hole).
+            crop, flip, brightness), strong (wider crop, flip, rotation, colour, blur, a hole), or
+            steps of `tlkit.augmentations`.
         size: side of the result, pixels.
         resize: crop, pad or stretch; see `resize`.
         crop: share of the short side that evaluation keeps under "crop".
@@ -103,8 +103,8 @@ class Augmentation:
 
     def __init__(self, name: Augment, size: int, resize: Resize = "crop", crop: float = 0.875):
         self.name, self.size, self.resize = name, size, resize
-        # A rotated padded picture keeps its frame; everything else is cut out of a larger square.
-        margin = resize == "crop" or name != "light"
+        # A rotated padded picture keeps its frame; a crop is cut out of a larger square.
+        margin = resize == "crop" or name in ("standard", "strong") or "random-crop" in name
         self.at_least = decode_size(size, "crop", crop) if margin else size
         self._idle: list[Any] = []
 
@@ -113,13 +113,13 @@ class Augmentation:
         square = resize(image, self.at_least, self.resize, crop=1.0)
         # A pipeline holds its random state, so threads must not share one; list.pop is atomic.
         try:
-            pipeline = self._idle.pop()
+            steps = self._idle.pop()
         except IndexError:
-            pipeline = _pipeline(self.name, self.size)
+            steps = pipeline(self.name, self.size)
         # One generator for all steps: set_random_seed would give each of them the same numbers.
-        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        view: Picture = pipeline(image=square)["image"]
-        self._idle.append(pipeline)
+        steps.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        view: Picture = steps(image=square)["image"]
+        self._idle.append(steps)
         return view
 
 
@@ -160,7 +160,7 @@ def resize(image: Picture, size: int, mode: Resize = "crop", crop: float = 0.875
         scale = size / max(height, width)
         inner = _scale(image, max(1, round(width * scale)), max(1, round(height * scale)))
         top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
-        padded = np.full((size, size, 3), _PADDING, np.uint8)
+        padded = np.full((size, size, 3), PADDING, np.uint8)
         padded[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         return padded
     side = max(1, round(min(height, width) * size / decode_size(size, mode, crop)))
@@ -182,29 +182,3 @@ def _scale(image: Picture, width: int, height: int) -> Picture:
     enlarge = image.shape[1] <= width and image.shape[0] <= height
     kind = cv2.INTER_CUBIC if enlarge else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=kind)  # type: ignore[return-value]
-
-
-def _pipeline(name: Augment, size: int) -> Any:
-    """The albumentations pipeline behind a name, from a square of at least `size`."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network on import
-    import albumentations as a
-
-    flip = a.HorizontalFlip(p=0.5)
-    if name == "light":
-        turn = a.Rotate((-5, 5), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
-        return a.Compose([turn, a.CenterCrop(size, size), flip])
-    if name == "standard":
-        cut = a.RandomResizedCrop((size, size), scale=(0.6, 1.0), ratio=(0.8, 1.25))
-        colour = a.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), hue=(0.0, 0.0), p=0.8)
-        return a.Compose([cut, flip, colour])
-    return a.Compose(
-        [
-            a.Rotate((-15, 15), border_mode=cv2.BORDER_REFLECT_101, p=0.5),
-            a.RandomResizedCrop((size, size), scale=(0.3, 1.0), ratio=(0.75, 1.33)),
-            flip,
-            a.ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), hue=(-0.03, 0.03), p=0.8),
-            a.ToGray(p=0.1),
-            a.GaussianBlur((3, 5), p=0.1),
-            a.CoarseDropout((1, 1), (0.1, 0.3), (0.1, 0.3), fill=_PADDING, p=0.5),
-        ]
-    )
