@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tlkit.evaluation.comparison import compare_runs as compare_runs
     from tlkit.experiments.ensemble import ensemble as ensemble
     from tlkit.experiments.folds import cross_validate as cross_validate
+    from tlkit.export import export_run as export_run
     from tlkit.inference import evaluate as evaluate
     from tlkit.inference import predict as predict
     from tlkit.pipeline import finetune as finetune
@@ -34,6 +35,7 @@ _PUBLIC = {
     "cross_validate": "tlkit.experiments.folds",
     "ensemble": "tlkit.experiments.ensemble",
     "evaluate": "tlkit.inference",
+    "export_run": "tlkit.export",
     "finetune": "tlkit.pipeline",
     "list_backbones": "tlkit.backbones._registry",
     "load_recipe": "tlkit.recipe",

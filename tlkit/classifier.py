@@ -123,12 +123,10 @@ class Classifier:
         model = keras.Model(self.model.input, softmax(scaled(logits)), name=self.model.name)
         return replace(self, model=model, temperature=temperature)
 
-    def save(self, path: Path) -> None:
-        """Write a .keras file that loads with nothing but Keras; the class names travel as
-        tlkit.json in it."""
-        # A fresh Model over the same layers was never compiled: the file has no optimizer state.
-        keras.Model(self.model.input, self.model.output, name=self.model.name).save(path)
-        metadata = {
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a user of the model must know beside its weights: tlkit.json."""
+        return {
             "backbone": self.row.name,
             "classes": list(self.classes),
             "img_size": self.size,
@@ -138,8 +136,14 @@ class Classifier:
             "input": "float32 (batch, img_size, img_size, 3), RGB 0-255",
             "output": "float32 (batch, classes), probabilities in the order of `classes`",
         }
+
+    def save(self, path: Path) -> None:
+        """Write a .keras file that loads with nothing but Keras; the class names travel as
+        tlkit.json in it."""
+        # A fresh Model over the same layers was never compiled: the file has no optimizer state.
+        keras.Model(self.model.input, self.model.output, name=self.model.name).save(path)
         with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(METADATA, json.dumps(metadata, ensure_ascii=False, indent=2))
+            archive.writestr(METADATA, json.dumps(self.about, ensure_ascii=False, indent=2))
 
 
 def build_classifier(

@@ -7,6 +7,9 @@
     ├── WeightsError      weights cannot be found, fetched or read, or do not fit
     ├── RunError          a run folder is missing, taken or incomplete
     ├── DeviceError       the device that was asked for is not there
+    ├── ExportError       an export cannot be made, or does not answer as Keras does
+    ├── MissingPackageError  a package of an extra is not installed
+    ├── ServeError        the page cannot be served at that address
     └── TrainingError     training cannot go on (for example a NaN loss)
 
 A message says what was wrong, what arrived and what to do next, in one line. Only `tlkit.cli` turns
@@ -45,6 +48,18 @@ class RunError(TlkitError):
 
 class DeviceError(TlkitError):
     """The device that was asked for is not there."""
+
+
+class ExportError(TlkitError):
+    """An export cannot be made, or does not answer as Keras does."""
+
+
+class MissingPackageError(TlkitError):
+    """A package that comes with an extra is not installed."""
+
+
+class ServeError(TlkitError):
+    """The page cannot be served at that address."""
 
 
 class TrainingError(TlkitError):

@@ -1,39 +1,13 @@
-"""Runs to report on, and the browser to look at them with."""
-
-import shutil
+"""Runs to report on, and pages to look at them on."""
 
 import pytest
 from synthetic_run import make_run
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
 def cats_and_dogs(tmp_path):
     """Two classes, three splits, 40 held-out images, some of them wrong."""
     return make_run(tmp_path, ["cat", "dog"], {"train": 12, "val": 12, "test": 8}, skill=1.2)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """The system's Chromium, headless."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium on this machine; .ci/run installs it")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import typer
 
 import tlkit
 from tlkit import native_output
-from tlkit.cli import cache, experiments, finetune, images, networks, runs, weights
+from tlkit.cli import cache, deploy, experiments, finetune, images, networks, runs, weights
 from tlkit.errors import TlkitError
 from tlkit.foreign_text import printable
 from tlkit.interrupts import Terminated
@@ -40,6 +40,8 @@ for command in (
     experiments.ensemble,
     images.inspect,
     runs.report,
+    deploy.export,
+    deploy.serve,
     networks.backbones,
     networks.summary,
 ):

@@ -78,6 +78,21 @@ class Detail:
             values |= {f"class_{i}": name, f"p_{i}": p}
         return values
 
+    def record(self, answer: Answer) -> dict[str, Any]:
+        """One answer as JSON has it: null for what is not known."""
+        row, best = self.row(answer), self.best(answer)
+        record: dict[str, Any] = {
+            "path": answer.path,
+            "predicted": row["predicted"] or None,
+            "confidence": row["confidence"] if best else None,
+            "error": answer.error or None,
+        }
+        if self.top_k is None:
+            record["probabilities"] = dict(best) or None
+        else:
+            record["top"] = [{"class": name, "probability": p} for name, p in best]
+        return record
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -142,18 +157,7 @@ def _csv(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
 
 def _jsonl(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
     def write(answer: Answer) -> None:
-        row = detail.row(answer)
-        best = detail.best(answer)
-        record: dict[str, Any] = {
-            "path": answer.path,
-            "predicted": row["predicted"] or None,
-            "confidence": row["confidence"] if best else None,
-            "error": answer.error or None,
-        }
-        if detail.top_k is None:
-            record["probabilities"] = dict(best) or None
-        else:
-            record["top"] = [{"class": name, "probability": p} for name, p in best]
+        record = detail.record(answer)
         # A lone surrogate (a file name that is not UTF-8) stays an escape, which JSON allows.
         text = json.dumps(record, ensure_ascii=False)
         file.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tlkit.classifier import Classifier
+from tlkit.data.images import read_image
 from tlkit.data.loader import Datasets, ImageBatches, original_data_error
 from tlkit.data.stream import stream_images
-from tlkit.data.transforms import TestTimeViews
+from tlkit.data.transforms import Evaluation, TestTimeViews
 from tlkit.engines import WORTH, Engines, Run
 from tlkit.errors import DataError
 from tlkit.evaluation.answers import Answer
@@ -43,6 +45,25 @@ def predict(
             probabilities = model.predict(batches, verbose=0)[: len(part.samples)]
         tables.append(predictions_table(part.samples, probabilities, features.classifier.classes))
     return pd.concat(tables).sort_index()
+
+
+def answer_picture(classifier: Classifier, data: bytes) -> tuple[Answer, NDArray[np.uint8]]:
+    """Classify one picture that is in memory.
+
+    Args:
+        classifier: a loaded classifier.
+        data: the bytes of an image file.
+
+    Returns:
+        The answer, with an empty path, and the picture as the network takes it: uint8, (size,
+        size, 3).
+
+    Raises:
+        DataError: it cannot be read; the message is the reason.
+    """
+    transform = Evaluation(classifier.size, classifier.resize, classifier.row.preprocess.crop)
+    seen = transform(read_image(data, transform.at_least))
+    return Answer("", _plain(classifier)(seen[None])[0]), seen
 
 
 def _plain(classifier: Classifier) -> Run:

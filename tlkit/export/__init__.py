@@ -1,0 +1,133 @@
+"""Take a run's model elsewhere, with proof: the exported file is run by its own runtime on the
+run's validation images, and one that does not answer as Keras does is not kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tlkit
+from tlkit.device import import_keras
+from tlkit.errors import ExportError
+from tlkit.progress import console
+from tlkit.runs import Run
+
+PROOF = "proof.json"
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export that holds.
+
+    Attributes:
+        folder: holds the model, labels.txt and proof.json.
+        model: what a runtime is given: a file, or the folder of a SavedModel.
+        size: of all files, bytes.
+        proof: a `tlkit.export.proof.Proof`.
+    """
+
+    folder: Path
+    model: Path
+    size: int
+    proof: object
+
+    def __str__(self) -> str:
+        return f"{self.proof}\n{self.model}  {self.size / 1e6:.1f} MB"
+
+
+def export_run(
+    run: Run | Path | str,
+    format: str,
+    *,
+    int8: bool = False,
+    output: Path | str | None = None,
+    data: Path | str | None = None,
+) -> Export:
+    """Write a run's model in another format, and prove that it gives the same answers.
+
+    Args:
+        run: a finished run.
+        format: keras, saved_model, onnx, openvino or litert.
+        int8: quantise weights and activations, calibrated on training images (openvino, litert).
+        output: the folder to write; exports/<format> in the run when None. An earlier export
+            there is replaced.
+        data: where the run's images are now; where they were when None.
+
+    Returns:
+        The export and its proof.
+
+    Raises:
+        ExportError: an unknown format, a folder that is taken, or answers that differ by more than
+            the tolerance: nothing is left then.
+        MissingPackageError: the extra `export` is not installed.
+        DataError: the run's images are gone.
+    """
+    import_keras()
+    from tlkit.classifier import load_classifier
+    from tlkit.export import proof
+    from tlkit.export.formats import LABELS, get_format, labels
+
+    source = run if isinstance(run, Run) else Run.open(run)
+    form = get_format(format, int8)
+    target = Path(output or source.folder / "exports" / f"{form.name}{'-int8' * int8}")
+    _refuse_foreign(target)
+    root = Path(data or source.metrics["data"]["root"])
+    rows = proof.held_out(source.split, root)
+    classifier = load_classifier(source.model_file)
+    calibration = proof.calibration_images(source.split, root, classifier) if int8 else None
+    with _folder(target) as folder:
+        with console.status(f"writing {form.name}"):
+            form.write(classifier, folder, calibration)
+        found = proof.prove(form, folder / form.file, classifier, rows, root, int8)
+        if not found.holds:
+            raise ExportError(f"The {form.name} export was not kept, it differs too much. {found}.")
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        (folder / LABELS).write_text(labels(classifier), encoding="utf-8")
+        facts = {"format": form.name, "int8": int8, "tlkit": tlkit.__version__, "bytes": size}
+        facts |= found.to_dict()
+        (folder / PROOF).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return Export(target, target / form.file, size, found)
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Only what an earlier export wrote is replaced."""
+    if target.is_dir() and any(target.iterdir()) and not (target / PROOF).is_file():
+        raise ExportError(
+            f"{target} is not an export of tlkit and not empty; choose another --output."
+        )
+    if target.exists() and not target.is_dir():
+        raise ExportError(f"{target} is a file; --output is the folder to write.")
+
+
+@contextlib.contextmanager
+def _folder(target: Path) -> Iterator[Path]:
+    """A new folder that becomes `target` when all went well, and nothing otherwise."""
+    made = next((p for p in (target.parent, *target.parent.parents) if p.exists()), target.parent)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    except OSError as error:
+        raise ExportError(
+            f"Cannot write to {target.parent}: {error.strerror}. Choose another --output."
+        ) from None
+    try:
+        new, old = room / "new", room / "old"
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        raise ExportError(f"Cannot write {target}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        for parent in target.parents:
+            if parent == made:
+                break
+            with contextlib.suppress(OSError):  # it holds something by now
+                parent.rmdir()
