@@ -35,7 +35,8 @@ def fails(done: subprocess.CompletedProcess[str], *says: str) -> None:
 def test_help_names_every_command() -> None:
     done = command("--help")
     assert done.returncode == 0
-    for name in ("finetune", "evaluate", "predict", "compare", "ensemble", "report", "backbones"):
+    names = ("finetune", "evaluate", "predict", "compare", "ensemble", "lr-find", "search")
+    for name in (*names, "report", "backbones"):
         assert name in done.stdout
     assert command("--version").stdout == f"tlkit {tlkit.__version__}\n"
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tlkit.evaluation.comparison import compare_runs as compare_runs
     from tlkit.experiments.ensemble import ensemble as ensemble
     from tlkit.experiments.folds import cross_validate as cross_validate
+    from tlkit.experiments.lr_find import find_rate as find_rate
+    from tlkit.experiments.search import search as search
     from tlkit.export import export_run as export_run
     from tlkit.inference import evaluate as evaluate
     from tlkit.inference import predict as predict
@@ -36,10 +38,12 @@ _PUBLIC = {
     "ensemble": "tlkit.experiments.ensemble",
     "evaluate": "tlkit.inference",
     "export_run": "tlkit.export",
+    "find_rate": "tlkit.experiments.lr_find",
     "finetune": "tlkit.pipeline",
     "list_backbones": "tlkit.backbones._registry",
     "load_recipe": "tlkit.recipe",
     "predict": "tlkit.inference",
+    "search": "tlkit.experiments.search",
 }
 __all__ = sorted(_PUBLIC)
 

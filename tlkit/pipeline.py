@@ -86,8 +86,13 @@ def resolve(data: str | Path | None, recipe: str | Path | None, settings: dict[s
         raise RecipeError(
             "No images given; name their folder with --data FOLDER (class folders inside)."
         )
-    row = get_backbone(wanted.backbone)
-    return wanted.resolve(row.input_size, row.own_top, row.aux is not None)
+    return resolve_recipe(wanted)
+
+
+def resolve_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with every default filled in that hangs on its backbone or on another setting."""
+    row = get_backbone(recipe.backbone)
+    return recipe.resolve(row.input_size, row.own_top, row.aux is not None)
 
 
 def same_recipe(

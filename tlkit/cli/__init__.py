@@ -38,6 +38,8 @@ for command in (
     runs.explain,
     runs.compare,
     experiments.ensemble,
+    experiments.lr_find,
+    experiments.search,
     images.inspect,
     runs.report,
     deploy.export,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tlkit.evaluation.displays import (
     CoverageCurve,
@@ -15,6 +16,7 @@ from tlkit.evaluation.displays import (
     ReliabilityDiagram,
     ThresholdCurve,
 )
+from tlkit.evaluation.rates import RateCurve
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,68 @@ def coverage_chart(curve: CoverageCurve) -> Chart:
     band = places("accuracy_high") + places("accuracy_low")[::-1]
     marks = {"line": "M" + "L".join(places("accuracy")), "band": "M" + "L".join(band) + "Z"}
     return Chart(x, y, marks)
+
+
+def rate_chart(curve: RateCurve) -> Chart:
+    """Loss against the logarithm of the learning rate.
+
+    Returns:
+        Marks: `raw` and `smoothed` (places), `rates` (x, y and name of the rates to point out).
+    """
+    decades = range(math.floor(np.log10(curve.rates[0])), math.ceil(np.log10(curve.rates[-1])) + 1)
+    ticks = [(float(power), f"1e{power}") for power in decades]
+    x = Axis(ticks[0][0], ticks[-1][0], 46, 428, ticks)
+    # What the loss reached on its way down; where it blew up matters less.
+    highest = min(
+        float(curve.losses.max()), 1.5 * float(curve.losses[: len(curve.losses) // 3 + 1].max())
+    )
+    values = nice_ticks(0, highest, 5)
+    y = Axis(0, values[-1], 214, 24, [(t, f"{t:g}") for t in values])
+
+    def places(losses: np.ndarray) -> list[tuple[float, float]]:
+        pairs = zip(np.log10(curve.rates), np.clip(losses, y.low, y.high), strict=True)
+        return [(x.at(rate), y.at(loss)) for rate, loss in pairs]
+
+    named = [("suggested", curve.suggestion), ("in the recipe", curve.used)]
+    rates = [
+        {"x": x.at(math.log10(rate)), "y": y.end - 8 + 12 * i, "name": name}
+        for i, (name, rate) in enumerate(named)
+        if rate is not None and x.low <= math.log10(rate) <= x.high
+    ]
+    marks = {"raw": places(curve.raw), "smoothed": places(curve.losses), "rates": rates}
+    return Chart(x, y, marks)
+
+
+def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
+    """The loss of finished trials against one key: a number (its logarithm where it spans more than
+    two decades), or one place for each value.
+
+    Returns:
+        None for fewer than two finished trials. Marks: `points` (places), `best` (a place).
+    """
+    done = trials[trials["loss"].notna() & trials[key].notna()]
+    if len(done) < 2:
+        return None
+    losses = done["loss"].to_numpy(dtype=float)
+    # A few recipes that fail badly would press all others onto the axis.
+    highest = min(float(losses.max()), 4 * float(np.median(losses)))
+    values = nice_ticks(0, highest, 5)
+    y = Axis(0, values[-1], 214, 12, [(t, f"{t:g}") for t in values])
+    if pd.api.types.is_numeric_dtype(done[key]) and not pd.api.types.is_bool_dtype(done[key]):
+        numbers = done[key].to_numpy(dtype=float)
+        if numbers.min() > 0 and numbers.max() > 100 * numbers.min():
+            numbers = np.log10(numbers)
+            low, high = math.floor(numbers.min()), math.ceil(numbers.max())
+            x = Axis(low, high, 46, 428, [(t, f"1e{t}") for t in range(low, high + 1)])
+        else:
+            ticks = nice_ticks(float(numbers.min()), float(numbers.max()), 5)
+            x = Axis(ticks[0], ticks[-1], 46, 428, [(t, f"{t:g}") for t in ticks])
+    else:
+        names = sorted(map(str, done[key].unique()))
+        numbers = done[key].map(lambda value: names.index(str(value))).to_numpy(dtype=float)
+        x = Axis(-0.5, len(names) - 0.5, 46, 428, list(enumerate(names)))
+    points = [(x.at(n), y.at(min(loss, y.high))) for n, loss in zip(numbers, losses, strict=True)]
+    return Chart(x, y, {"points": points, "best": points[int(losses.argmin())]})
 
 
 def _share_axes() -> tuple[Axis, Axis]:

@@ -1,0 +1,52 @@
+"""The learning-rate range test: its page, its chart, and its line for the terminal."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tlkit.evaluation.rates import RateCurve
+from tlkit.report.charts import rate_chart
+from tlkit.report.render import asset, environment, write_page
+
+FLAGS = {"head": "--head-lr", "fine-tune": "--lr", "scratch": "--lr"}
+
+
+def advice(curve: RateCurve) -> str:
+    """What the test suggests, in one line."""
+    if curve.suggestion is None:
+        return (
+            f"{curve.phase}: the loss fell at no rate between {curve.rates[0]:.1e} and "
+            f"{curve.rates[-1]:.1e}; the recipe's {curve.used:g} has nothing to be judged by"
+        )
+    return (
+        f"{curve.phase}: try {FLAGS[curve.phase]} {curve.suggestion:.1e} (the loss is lowest at "
+        f"{curve.lowest:.1e}; the recipe has {curve.used:g})"
+    )
+
+
+def write_rates(curve: RateCurve, path: Path) -> Path:
+    """Write the page.
+
+    Args:
+        curve: what the test found.
+        path: of the HTML file; its folder must exist.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    page = (
+        environment()
+        .get_template("rates.html")
+        .render(
+            version=metadata.version("tlkit"),
+            name=curve.images,
+            curve=curve,
+            chart=rate_chart(curve),
+            says=advice(curve),
+            style=Markup(asset("report.css")),
+        )
+    )
+    return write_page(page, path)
