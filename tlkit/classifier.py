@@ -23,9 +23,8 @@ from tlkit.backbones._registry import Backbone, get_backbone, load
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.errors import BackboneError, RunError
 from tlkit.head import add_head
+from tlkit.model_file import FACTS, read_facts
 from tlkit.recipe import HeadConfig, Normalise, Resize
-
-METADATA = "tlkit.json"
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class Classifier:
         # A fresh Model over the same layers was never compiled: the file has no optimizer state.
         keras.Model(self.model.input, self.model.output, name=self.model.name).save(path)
         with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(METADATA, json.dumps(self.about, ensure_ascii=False, indent=2))
+            archive.writestr(FACTS, json.dumps(self.about, ensure_ascii=False, indent=2))
 
 
 def build_classifier(
@@ -235,25 +234,28 @@ def load_classifier(path: Path) -> Classifier:
     """Read back what `Classifier.save` wrote.
 
     Raises:
-        RunError: not a tlkit model file.
+        RunError: not a tlkit model file, or one that asks for more than a network.
     """
+    facts = read_facts(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            metadata: dict[str, Any] = json.loads(archive.read(METADATA))
         model = keras.saving.load_model(path, compile=False)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
+        if (facts["img_size"], len(facts["classes"])) != (
+            model.input_shape[1],
+            model.output_shape[-1],
+        ):
+            raise ValueError("its network has other classes or another size than it says")
+    except Exception as error:  # Keras raises whatever a description or its numbers lead to
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise RunError(
             f"{path} is not a model that tlkit saved: {reason}. `tlkit finetune` makes one."
-        ) from None
-    row = get_backbone(metadata["backbone"])
+        ) from error
     return Classifier(
         model,
-        row,
-        tuple(metadata["classes"]),
-        metadata["img_size"],
-        metadata["resize"],
-        temperature=metadata.get("temperature", 1.0),
+        get_backbone(facts["backbone"]),
+        tuple(facts["classes"]),
+        facts["img_size"],
+        facts["resize"],
+        temperature=facts.get("temperature", 1.0),
     )
 
 

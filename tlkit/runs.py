@@ -18,6 +18,7 @@ import pandas as pd
 
 from tlkit.errors import RunError
 from tlkit.foreign_text import from_cell, to_cell
+from tlkit.model_file import read_facts
 
 TEXTS = ("path", "label", "predicted", "split", "sha256", "reason")
 """Columns that hold text in any of a run's tables."""
@@ -194,7 +195,8 @@ class Run:
 
     @property
     def model(self) -> Any:
-        """The fine-tuned keras.Model."""
+        """The fine-tuned keras.Model; RunError when the file asks for more than a network."""
+        read_facts(self.model_file)
         import keras
 
         return keras.saving.load_model(self.model_file)

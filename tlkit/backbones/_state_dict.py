@@ -155,7 +155,7 @@ def _read_safetensors(path: Path) -> StateDict:
 
     try:
         state = load_file(path)
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"Cannot read the weights file {path}: it is truncated, damaged or no checkpoint"

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.classifier import METADATA, Classifier
+from tlkit.classifier import Classifier
 from tlkit.engines import import_openvino
 from tlkit.errors import ExportError, did_you_mean
 from tlkit.extras import require
+from tlkit.model_file import FACTS
 from tlkit.progress import console
 
 LABELS = "labels.txt"
@@ -104,7 +105,7 @@ def _load_keras(file: Path) -> Run:
 
 def _zipped(file: Path) -> dict[str, Any]:
     with zipfile.ZipFile(file) as archive:
-        return json.loads(archive.read(METADATA))
+        return json.loads(archive.read(FACTS))
 
 
 # --- TensorFlow SavedModel ---
@@ -117,7 +118,7 @@ def _write_saved_model(
     # TensorFlow's own place for files that belong to a model but not to its graph.
     extra = folder / "assets.extra"
     extra.mkdir()
-    (extra / METADATA).write_text(_json(classifier.about), encoding="utf-8")
+    (extra / FACTS).write_text(_json(classifier.about), encoding="utf-8")
 
 
 def _load_saved_model(folder: Path) -> Run:
@@ -128,7 +129,7 @@ def _load_saved_model(folder: Path) -> Run:
 
 
 def _about_saved_model(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "assets.extra" / METADATA).read_text(encoding="utf-8"))
+    return json.loads((folder / "assets.extra" / FACTS).read_text(encoding="utf-8"))
 
 
 # --- ONNX ---
@@ -236,7 +237,7 @@ def _write_litert(classifier: Classifier, folder: Path, calibration: Calibration
     _keras_export(classifier, file, "litert", batch=1, **options)
     # Files that belong to a .tflite are a zip at its end, which interpreters pass over.
     with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(METADATA, _json(classifier.about))
+        archive.writestr(FACTS, _json(classifier.about))
         archive.writestr(LABELS, labels(classifier))
 
 
