@@ -14,7 +14,7 @@ import typer
 
 import tlkit
 from tlkit import native_output
-from tlkit.cli import cache, deploy, experiments, finetune, images, networks, runs, weights
+from tlkit.cli import cache, data, deploy, experiments, finetune, images, networks, runs, weights
 from tlkit.errors import TlkitError
 from tlkit.foreign_text import printable
 from tlkit.interrupts import Terminated
@@ -48,6 +48,7 @@ for command in (
     networks.summary,
 ):
     app.command()(command)
+app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import tlkit
 from tlkit.device import import_keras
 from tlkit.errors import ExportError
+from tlkit.new_folder import new_folder
 from tlkit.progress import console
 from tlkit.runs import Run
 
@@ -106,28 +105,10 @@ def _refuse_foreign(target: Path) -> None:
 
 @contextlib.contextmanager
 def _folder(target: Path) -> Iterator[Path]:
-    """A new folder that becomes `target` when all went well, and nothing otherwise."""
-    made = next((p for p in (target.parent, *target.parent.parents) if p.exists()), target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+        with new_folder(target) as folder:
+            yield folder
     except OSError as error:
         raise ExportError(
-            f"Cannot write to {target.parent}: {error.strerror}. Choose another --output."
+            f"Cannot write {target}: {error.strerror or error}. Choose another --output."
         ) from None
-    try:
-        new, old = room / "new", room / "old"
-        new.mkdir()
-        yield new
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except OSError as error:
-        raise ExportError(f"Cannot write {target}: {error.strerror or error}.") from None
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-        for parent in target.parents:
-            if parent == made:
-                break
-            with contextlib.suppress(OSError):  # it holds something by now
-                parent.rmdir()
