@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from pictures import encode, quadrants
+from PIL import Image
 from rubbish import BOMB, BY_SIZE, corpus, jpeg, many_scans, png, sources
 
 from tlkit.data.folder import ImageFolder
@@ -102,6 +104,18 @@ def test_right_checksums_do_not_prove_a_png() -> None:
     for pixels in (b"\7" + bytes(6), b""):
         with pytest.raises(DataError, match="PNG"):
             check_image(png(2, 1, pixels=pixels))
+
+
+def test_broken_exif_turns_a_picture_for_both_or_for_none() -> None:
+    """Found by fuzzing: OpenCV, which reads, does not know an orientation that Pillow knows."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "about"
+    data = bytearray(encode(quadrants(64, 59), "JPEG", exif=exif))
+    entry = data.index(b"\x01\x0e\x00\x02")
+    for length in (b"\0\0\0\6", b"\0\0\xfa\xf9", b"\xff\xff\xff\xff"):
+        data[entry + 4 : entry + 8] = length
+        info = check_image(bytes(data))
+        assert read_image(bytes(data)).shape == (info.height, info.width, 3)
 
 
 def test_large_pictures_are_decoded_one_at_a_time(

@@ -228,8 +228,10 @@ def _upright_size(data: bytes, jpeg: _Jpeg, eighth: NDArray[np.uint8]) -> tuple[
     """Width and height after the EXIF orientation, which a decode at an eighth mostly shows."""
     height, width = -(-jpeg.height // 8), -(-jpeg.width // 8)
     turned = eighth.shape[:2] != (height, width)
-    if height == width and jpeg.has_exif:
-        turned = _orientation(_open(data)) >= 5
+    if height == width and jpeg.height != jpeg.width and jpeg.has_exif:
+        # Of broken EXIF, Pillow may read what OpenCV does not: only the decode itself tells.
+        whole = _decode_jpeg(data, jpeg, cv2.IMREAD_GRAYSCALE)
+        turned = whole is not None and whole.shape[:2] != (jpeg.height, jpeg.width)
     return (jpeg.height, jpeg.width) if turned else (jpeg.width, jpeg.height)
 
 
