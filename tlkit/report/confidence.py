@@ -49,7 +49,7 @@ def calibration(material: Material) -> dict[str, Any]:
     return {
         "split": SPLIT_NAMES[material.metrics["evaluated"]],
         "chart": charts.reliability_chart(diagram),
-        "ece": diagram.ece,
+        "ece": material.scores["ece"],
         "by_chance": material.scores["ece_by_chance"],
         "images": diagram.images,
         "confidence": mean,
