@@ -52,7 +52,7 @@ def check_reachable(url: str, what: str) -> None:
             ways out.
     """
     variable = offline()
-    problem = f"{variable} is set" if variable else _connect(url)
+    problem = f"{variable} is set" if variable else connection_problem(url)
     if problem:
         raise WeightsError(
             f"No network ({problem}), and the ImageNet weights of {what} are not on this machine:"
@@ -61,7 +61,7 @@ def check_reachable(url: str, what: str) -> None:
         )
 
 
-def _connect(url: str) -> str | None:
+def connection_problem(url: str) -> str | None:
     """Why the host of `url` cannot be reached; None when it can."""
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)

@@ -14,7 +14,18 @@ import typer
 
 import tlkit
 from tlkit import native_output
-from tlkit.cli import cache, data, deploy, experiments, finetune, images, networks, runs, weights
+from tlkit.cli import (
+    cache,
+    data,
+    deploy,
+    doctor,
+    experiments,
+    finetune,
+    images,
+    networks,
+    runs,
+    weights,
+)
 from tlkit.errors import TlkitError
 from tlkit.foreign_text import printable
 from tlkit.interrupts import Terminated
@@ -46,6 +57,7 @@ for command in (
     deploy.serve,
     networks.backbones,
     networks.summary,
+    doctor.doctor,
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")
