@@ -46,6 +46,7 @@ class Forks:
         at: str | int | None = None,
         after: float = 0.0,
         fault: str | None = None,
+        times: int = 1,
     ) -> tuple[int, float]:
         """One `tlkit.finetune(**settings)` in a fork.
 
@@ -55,6 +56,7 @@ class Forks:
             at: what the run's log says by then, or how many lines; None to let the run end.
             after: seconds from then until the signal is sent.
             fault: what to plant in the run (tests/faults.py).
+            times: how often the signal is sent, hundredths of a second apart.
 
         Returns:
             Exit code (negative when a signal ended it), seconds.
@@ -62,7 +64,7 @@ class Forks:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         request = {"settings": settings, "signal": signal, "at": at, "after": after}
-        request["fault"] = fault
+        request |= {"fault": fault, "times": times}
         print(json.dumps(request), file=self.process.stdin, flush=True)
         code, seconds = json.loads(self.process.stdout.readline())
         return code, seconds
@@ -148,7 +150,8 @@ def watch(child: int, request: dict[str, Any]) -> int:
                 at, due = None, time.monotonic() + request["after"]
         if due is not None and time.monotonic() >= due:
             os.kill(child, request["signal"])
-            due = None
+            request["times"] -= 1
+            due = due + 0.01 if request["times"] else None
         time.sleep(0.002)
 
 

@@ -117,6 +117,16 @@ def test_ctrl_c_once_still_reports(victim: Victim) -> None:
     assert not (run.folder / "checkpoint").exists()
 
 
+@pytest.mark.parametrize("at", ["head 1/2", "fine-tune 1/2"])
+def test_ctrl_c_twice_ends_at_once_and_the_run_can_go_on(victim: Victim, at: str) -> None:
+    name = f"twice-{at[:4]}"
+    assert victim.run(name, at=at, signal=signal.SIGINT, times=2) == 130
+    assert not (victim.runs / name / "report.html").exists()
+    finished, before = victim.finished(name), victim.log(name)
+    assert victim.run(name) == 0
+    victim.check_end(name, finished, before)
+
+
 def test_ctrl_c_before_there_is_anything_leaves_nothing(victim: Victim) -> None:
     assert victim.run("early", at="reading images", signal=signal.SIGINT) in (0, 130)
     left = {p.name for p in (victim.runs / "early").glob("*")}

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from pictures import encode, fill, noise, quadrants
 
-from tlkit.data import folder as folder_module
 from tlkit.data.folder import ImageFolder, data_root
+from tlkit.data.images import read_image
 from tlkit.errors import DataError
 
 
@@ -125,6 +125,22 @@ def test_every_unusable_file_is_a_row_with_a_reason(tmp_path: Path) -> None:
     }
 
 
+def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
+    """Neither where a manifest lists them, nor where they are asked about: that would not end."""
+    fill(tmp_path, {"a": 2, "b": 1})
+    os.mkfifo(tmp_path / "a" / "pipe.jpg")
+    (tmp_path / "a" / "zero.jpg").symlink_to("/dev/zero")
+    rows = ["a/000.jpg,a", "b/000.jpg,b", "a/pipe.jpg,a", "a/zero.jpg,a"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    folder = ImageFolder(tmp_path / "list.csv")
+    assert reasons(folder) == dict.fromkeys(
+        ["a/pipe.jpg", "a/zero.jpg"], "a pipe or a device, no regular file"
+    )
+    for name in ("pipe.jpg", "zero.jpg"):
+        with pytest.raises(DataError, match="a pipe or a device"):
+            read_image(tmp_path / "a" / name)
+
+
 def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, {"cat": 2, "dog": 1, "dog/private": 1})
     real_open, real_scandir = Path.open, os.scandir
@@ -149,7 +165,7 @@ def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, {"cat": 1, "dog": 1})
-    monkeypatch.setattr(folder_module, "MAX_BYTES", 10_000)
+    monkeypatch.setattr("tlkit.data.images.MAX_BYTES", 10_000)
     with (tmp_path / "cat" / "film.jpg").open("wb") as file:
         file.write(noise(1))
         file.truncate(20_000)

@@ -20,16 +20,13 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from tlkit.data.images import check_image, looks_like_image
+from tlkit.data.images import check_file, check_image, looks_like_image
 from tlkit.data.manifest import SPLITS, Entry, read_manifest
 from tlkit.data.parallel import ordered_map
 from tlkit.errors import DataError
 from tlkit.progress import progress_bar
 
 Layout = Literal["classes", "splits", "manifest"]
-
-MAX_BYTES = 1 << 30
-"""A larger file is skipped unread: no picture within the pixel limit needs a gigabyte."""
 
 IGNORED = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 _SUFFIXES = {
@@ -323,15 +320,11 @@ def _scan(
 
 def _examine(root: Path, entry: Entry) -> _Sample | _Skipped:
     try:
+        check_file(root / entry.path)
         with (root / entry.path).open("rb") as file:
             head = file.read(64)
             if head and not looks_like_image(head):
                 return _Skipped(entry.path, "not an image")
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                return _Skipped(
-                    entry.path, f"too large: {size:,} bytes; the limit is {MAX_BYTES:,}"
-                )
             data = head + file.read()
         info = check_image(data)
     except DataError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 import struct
 import threading
 import warnings
@@ -26,6 +27,8 @@ from tlkit.errors import DataError
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs; a larger picture is refused undecoded."""
+MAX_BYTES = 1 << 30
+"""A larger file is refused unread: no picture within the pixel limit needs a gigabyte."""
 LARGE_PIXELS = 1 << 25
 """Pictures with more are decoded one at a time, so that threads cannot add up gigabytes."""
 MAX_PIXELS_PER_BYTE = 10_000
@@ -96,6 +99,7 @@ def read_image(source: Path | str | bytes, at_least: int | None = None) -> NDArr
     """
     if not isinstance(source, bytes):
         try:
+            check_file(Path(source))
             return read_image(Path(source).read_bytes(), at_least)
         except OSError as error:
             raise DataError(f"{source}: {(error.strerror or str(error)).lower()}") from None
@@ -108,6 +112,20 @@ def read_image(source: Path | str | bytes, at_least: int | None = None) -> NDArr
         if pixels is not None:
             return pixels
     return _decode(source)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is better not opened: a pipe waits for ever, a device never ends.
+
+    Raises:
+        DataError: the reason, in a few words.
+        OSError: there is nothing, or it may not be seen.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise DataError("a pipe or a device, no regular file")
+    if status.st_size > MAX_BYTES:
+        raise DataError(f"too large: {status.st_size:,} bytes; the limit is {MAX_BYTES:,}")
 
 
 def check_image(data: bytes) -> ImageInfo:
