@@ -58,3 +58,13 @@ def test_not_a_run_folder(tmp_path: Path) -> None:
         Run.open(tmp_path)
     with pytest.raises(RunError, match="did not finish"):
         _ = Run(tmp_path).metrics
+
+
+def test_results_of_an_earlier_model_go_with_it(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    (run.exports / "onnx").mkdir(parents=True)
+    (run.exports / "onnx" / "model.onnx").write_text("old")
+    run.model_file.write_text("old")
+    run.log_file.write_text("kept")
+    run.remove_results()
+    assert list(tmp_path.iterdir()) == [run.log_file]

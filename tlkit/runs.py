@@ -110,6 +110,12 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         for name in ("csv", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+        shutil.rmtree(self.exports, ignore_errors=True)
+
+    @property
+    def exports(self) -> Path:
+        """exports/: the model in other formats, a folder for each."""
+        return self.folder / "exports"
 
     @property
     def recipe_file(self) -> Path:

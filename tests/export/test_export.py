@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def test_an_export_answers_as_keras(run: tlkit.Run, tmp_path: Path, name: str) -
     assert facts["largest_difference"] <= 1e-4
     assert facts["flips"] == 0
     assert facts["accuracy"] == facts["accuracy_keras"]
+    for file, digest in facts["files"].items():
+        assert hashlib.sha256((done.folder / file).read_bytes()).hexdigest() == digest
     assert (done.folder / "labels.txt").read_text() == "blue\nred\n"
     about = formats.FORMATS[name].about(done.model)
     assert about["classes"] == ["blue", "red"]
@@ -62,11 +65,26 @@ def test_an_export_that_differs_leaves_nothing(
     before = (tmp_path / "deep" / "first" / "proof.json").read_bytes()
     monkeypatch.setitem(formats.FORMATS, "keras", off)
     for name in ("deep/first", "other/second"):
-        with pytest.raises(ExportError, match=r"not kept.*difference from Keras 2\.\de-04"):
+        with pytest.raises(
+            ExportError, match=r"not kept.*difference from Keras 2\.\de-04.*--format"
+        ):
             tlkit.export_run(run, "keras", output=tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["first"]
     assert (tmp_path / "deep/first/proof.json").read_bytes() == before, "the sound one stays"
+
+
+def test_a_converter_that_fails_is_one_line(
+    run: tlkit.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no such operation\n" * 100)
+
+    monkeypatch.setitem(formats.FORMATS, "keras", replace(formats.FORMATS["keras"], write=fail))
+    with pytest.raises(ExportError, match=r"RuntimeError: no such operation no such") as caught:
+        tlkit.export_run(run, "keras", output=tmp_path / "out")
+    assert len(str(caught.value)) < 450
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_export_that_forgets_its_classes_is_refused(

@@ -138,7 +138,8 @@ def _about_saved_model(folder: Path) -> dict[str, Any]:
 def _write_onnx(classifier: Classifier, folder: Path, calibration: Calibration | None) -> None:
     onnx = require("onnx", "export", "The export to onnx")
     file = folder / "model.onnx"
-    _keras_export(classifier, file, "onnx")
+    with _plain_functions():
+        _keras_export(classifier, file, "onnx")
     model = onnx.load(file)
     given, output = model.graph.input[0], model.graph.output[0]
     for node in model.graph.node:
@@ -153,6 +154,24 @@ def _write_onnx(classifier: Classifier, folder: Path, calibration: Calibration |
     )
     onnx.checker.check_model(model)
     onnx.save(model, file)
+
+
+@contextlib.contextmanager
+def _plain_functions() -> Iterator[None]:
+    """Keras wraps grouped convolutions in functions that XLA compiles; tf2onnx cannot read those,
+    but it can read what is in them."""
+    import tensorflow as tf
+
+    whole = tf.function
+
+    def function(*arguments: Any, **options: Any) -> Any:
+        return (lambda body: body) if options.get("jit_compile") else whole(*arguments, **options)
+
+    tf.function = function
+    try:
+        yield
+    finally:
+        tf.function = whole
 
 
 def _load_onnx(file: Path) -> Run:
