@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from safetensors.numpy import save_file
 
 import tlkit
 from tests.conftest import make_pictures
+from tlkit.cli.finetune import finetune
+from tlkit.recipe import Recipe, _flag, _keys
 
 
 def command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -39,6 +42,11 @@ def test_help_names_every_command() -> None:
     for name in (*names, "report", "backbones"):
         assert name in done.stdout
     assert command("--version").stdout == f"tlkit {tlkit.__version__}\n"
+
+
+def test_every_recipe_key_is_a_flag() -> None:
+    known = {_flag(key) for key in _keys(Recipe)}
+    assert known <= set(inspect.signature(finetune).parameters)
 
 
 def test_a_run_from_the_terminal(pictures: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 import tlkit
 from tests.conftest import TINY
 from tlkit import trainer
-from tlkit.errors import BackboneError, TrainingError
+from tlkit.errors import BackboneError, RecipeError, TrainingError
 from tlkit.recipe import load_recipe
 
 
@@ -122,6 +124,14 @@ def test_mixed_batches_and_stage_by_stage(
     assert [step["title"] for step in steps][4:] == ["fine-tune"]
     assert "everything unfrozen: c5 1 epoch" in steps[4]["detail"]
     assert steps[4]["frozen"] == 0
+
+
+def test_gradients_accumulate_on_one_device() -> None:
+    """Keras' accumulation is a branch, and its optimizers merge the devices inside of it."""
+    train = load_recipe(weights="none", epochs=1, accumulate=2).resolve(32).train
+    two: Any = SimpleNamespace(train=SimpleNamespace(devices=2))
+    with pytest.raises(RecipeError, match=r"accumulate = 2 is for one device, and there are 2"):
+        trainer.check(train, None, two)  # type: ignore[arg-type]
 
 
 def test_stochastic_depth_needs_residual_blocks(pictures: Path, tmp_path: Path) -> None:

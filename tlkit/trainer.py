@@ -23,7 +23,7 @@ from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, original_data_error
 from tlkit.data.mixing import MixedBatches
 from tlkit.device import Device
-from tlkit.errors import TrainingError
+from tlkit.errors import RecipeError, TrainingError
 from tlkit.features import Cut, FeatureBatches, FrozenFeatures
 from tlkit.interrupts import at_safe_points
 from tlkit.losses import class_weights, make_loss, penalise_kernels
@@ -78,9 +78,15 @@ def check(config: TrainConfig, classifier: Classifier, datasets: Datasets) -> No
     """Find out before the first epoch what would stop a later phase.
 
     Raises:
-        RecipeError: no such stage to unfreeze.
+        RecipeError: no such stage to unfreeze, or what Keras cannot do on several devices.
         DataError: the file of class weights cannot be used.
     """
+    if config.accumulate is not None and datasets.train.devices > 1:
+        raise RecipeError(
+            f"train.accumulate = {config.accumulate} is for one device, and there are "
+            f"{datasets.train.devices}: Keras cannot accumulate gradients over several. Leave it "
+            "out, or choose one device (--device cpu, or CUDA_VISIBLE_DEVICES=0)."
+        )
     _stages(config, classifier)
     class_weights(config.class_weights, classifier.classes, datasets.train.labels)
 
@@ -232,17 +238,15 @@ def _cut(
     classifier: Classifier, datasets: Datasets, config: TrainConfig, features: FrozenFeatures
 ) -> Cut:
     """The model and the batches of a phase that trains by gradient descent."""
-    if classifier.auxiliary is not None:
-        cut = Cut(classifier.auxiliary, datasets.train, datasets.val)
-    elif config.mixup is None and config.cutmix is None:
+    mixes = config.mixup is not None or config.cutmix is not None
+    if classifier.auxiliary is None and not mixes:
         return features.cut()
-    else:
-        cut = Cut(classifier.model, datasets.train, datasets.val)
-    if config.mixup is None and config.cutmix is None:
-        return cut
+    if not mixes:
+        return Cut(classifier.trained, datasets.train, datasets.val)
     if classifier.weights is not None:
         log.info("every batch mixes other images, so each epoch runs the whole network on them")
-    return replace(cut, train=MixedBatches(datasets.train, config.mixup, config.cutmix))
+    mixed = MixedBatches(datasets.train, config.mixup, config.cutmix)
+    return Cut(classifier.trained, mixed, datasets.val)
 
 
 def _compile(

@@ -62,6 +62,9 @@ def finetune(
     head: Annotated[
         str | None, typer.Option(help="linear, mlp or classifier. [default: linear]")
     ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(help="Units of the mlp head. [default: 256]")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Of the head. [default: 0.2]")] = None,
     head_lr: Annotated[float | None, typer.Option(help="Learning rate of the head phase.")] = None,
     lr: Annotated[
