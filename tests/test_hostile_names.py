@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_pictures
+from tests.test_terminal import CHATTER, complain_of
 from tlkit import cli
 from tlkit.data.folder import ImageFolder
 from tlkit.errors import DataError
@@ -45,6 +46,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of hostile names, and a run of it in runs/a."""
     work = tmp_path_factory.mktemp("work")
     pictures = sorted(make_pictures(work / "pictures", 50, (36, 36)).rglob("*.jpg"))
+    complain_of(pictures[-1])
     for name in CLASSES:
         (work / "data" / name).mkdir(parents=True)
         for file in FILES:
@@ -56,6 +58,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr.decode()
     assert not set(done.stdout + done.stderr) & set(b"\x1b\x07\r")
+    assert not CHATTER.search(done.stdout + done.stderr), "libraries talk to the log"
     return work
 
 
@@ -102,6 +105,7 @@ def test_the_report_shows_names_and_obeys_none(work: Path) -> None:
 def test_the_log_may_be_shown_on_a_terminal(work: Path) -> None:
     log = (work / "runs" / "a" / "log.txt").read_bytes()
     assert not set(log) & set(b"\x1b\x07\r")
+    assert b"Corrupt JPEG" in log, "what libraries said"
 
 
 def test_answers_and_errors_on_the_terminal(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from pictures import encode, fill, noise, quadrants
 
+from tlkit.data import folder as folder_module
 from tlkit.data.folder import ImageFolder, data_root
 from tlkit.data.images import read_image
 from tlkit.errors import DataError
@@ -139,6 +141,44 @@ def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
     for name in ("pipe.jpg", "zero.jpg"):
         with pytest.raises(DataError, match="a pipe or a device"):
             read_image(tmp_path / "a" / name)
+
+
+def test_a_folder_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, {"cat": 4, "dog": 3, "dog/old": 2})
+    cat, dog, scandir = tmp_path / "cat", tmp_path / "dog", os.scandir
+    look = folder_module.check_file
+
+    def change(path: Path) -> None:
+        """Somebody tidies up once the files are listed."""
+        if path == cat / "000.jpg":
+            (cat / "001.jpg").unlink()
+            (cat / "002.jpg").write_bytes(noise(90)[:200])
+            (cat / "003.jpg").rename(cat / "004.jpg")
+            (cat / "new.jpg").write_bytes(noise(91))
+            (dog / "000.jpg").write_bytes(noise(92))
+        look(path)
+
+    def listed(path: str | Path) -> object:
+        if Path(path).name == "old":
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(folder_module, "check_file", change)
+    monkeypatch.setattr(os, "scandir", listed)
+    folder = ImageFolder(tmp_path, workers=1)
+    gone = "no such file or directory"
+    assert reasons(folder) == {
+        "cat/001.jpg": gone,
+        "cat/002.jpg": "truncated JPEG",
+        "cat/003.jpg": gone,
+        "dog/old": f"folder: {gone}",
+    }
+    assert list(folder.samples["path"]) == [
+        *("cat/000.jpg", "dog/000.jpg", "dog/001.jpg", "dog/002.jpg")
+    ]
+    assert folder.samples["sha256"][1] == hashlib.sha256(noise(92)).hexdigest(), "as it was read"
 
 
 def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
