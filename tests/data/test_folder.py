@@ -220,6 +220,22 @@ def test_links_in_circles(tmp_path: Path) -> None:
     assert list(folder.samples["path"]) == ["cat/000.jpg", "dog/000.jpg", "dog/twice/000.jpg"]
 
 
+def test_links_that_lead_to_themselves(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 1, "dog": 1})
+    for name, target in (("self", "self"), ("x", "y"), ("y", "x")):
+        (tmp_path / "cat" / name).symlink_to(target)
+        (tmp_path / name).symlink_to(target)
+    folder = ImageFolder(tmp_path)
+    broken = "a broken link, or no regular file"
+    assert reasons(folder) == {
+        **dict.fromkeys(["self", "x", "y"], "not in a class folder"),
+        **dict.fromkeys(["cat/self", "cat/x", "cat/y"], broken),
+    }
+    for name in ("self", "cat/x"):
+        with pytest.raises(DataError, match="too many levels of symbolic links"):
+            read_image(tmp_path / name)
+
+
 def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
     fill(tmp_path / "elsewhere", {"cats": 2, "dogs": 1})
     (tmp_path / "data").mkdir()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -257,7 +257,7 @@ def _children(folder: Path) -> tuple[list[str], list[str]]:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.lower() in IGNORED:
                     continue
-                (folders if entry.is_dir() else files).append(entry.name)
+                (folders if _is(entry.is_dir) else files).append(entry.name)
     except FileNotFoundError:
         raise DataError(
             f"No such folder: {folder}. Give a folder of class folders, or a CSV manifest."
@@ -289,12 +289,20 @@ def _walk(root: Path, base: str, skipped: list[_Skipped]) -> Iterator[str]:
                 continue
             if _printable(path) != path:
                 skipped.append(_Skipped(_printable(path), "the name is not UTF-8; rename it"))
-            elif entry.is_dir():
+            elif _is(entry.is_dir):
                 waiting.append(path)
-            elif entry.is_file():
+            elif _is(entry.is_file):
                 yield path
             else:
                 skipped.append(_Skipped(path, "a broken link, or no regular file"))
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """False for a link that leads to itself, of which the system says neither."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:
