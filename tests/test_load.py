@@ -73,3 +73,19 @@ def test_memory_handles_and_temporary_files(
     assert not list(temporary.iterdir())
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
     assert size < 60
+
+
+@pytest.mark.slow
+def test_runs_in_one_process_leave_no_file_open(pictures: Path, tmp_path: Path) -> None:
+    """The first may load libraries that keep something open; later ones may not add to it."""
+
+    def handles() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    counted = []
+    for _ in range(3):
+        tlkit.finetune(
+            *(pictures,), output=tmp_path, backbone="lenet5_modern", weights="none", epochs=1
+        )
+        counted.append(handles())
+    assert counted[2] == counted[1]
