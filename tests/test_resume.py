@@ -66,6 +66,28 @@ def test_killed_at_random_moments(victim: Victim) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "fault"), [({"freeze_epochs": None}, None), ({}, "little_memory")]
+)
+def test_a_solved_head_and_halved_batches_killed_at_random_moments(
+    victim: Victim, settings: dict[str, object], fault: str | None
+) -> None:
+    whole = f"whole-{fault}"
+    assert victim.run(whole, settings, fault=fault) == 0
+    said = victim.log(whole)
+    assert ("going on with 4" if fault else "solved by L-BFGS") in said
+    dice, ended = random.Random(2), 0
+    for number in range(5):
+        name = f"{whole}-{number}"
+        at = dice.randrange(said.count("\n"))
+        ended += victim.run(name, settings, fault=fault, at=at) == -signal.SIGKILL
+        assert victim.run(name, settings, fault=fault) == 0
+        for file in ("predictions.csv", "split.csv"):
+            assert victim.file(name, file) == victim.file(whole, file)
+    assert ended >= 3
+
+
+@pytest.mark.slow
 def test_killed_again_and_again(victim: Victim) -> None:
     dice = random.Random(1)
     for _ in range(8):

@@ -40,6 +40,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_csv(file: Path, table: pd.DataFrame) -> None:
+    """Write a table for people and spreadsheets: floats with 9 significant digits, so float32
+    survives, and no text that a spreadsheet would run."""
+    safe = table.assign(**{c: table[c].map(to_cell) for c in TEXTS if c in table})
+    form: dict[str, Any] = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
+    # A bare carriage return ends the line for many readers, and the csv module leaves it bare.
+    texts = [safe[c] for c in TEXTS if c in safe]
+    if any("\r" in "".join(part) for part in (*texts, map(str, safe))):
+        form["quoting"] = csv.QUOTE_NONNUMERIC
+    write_atomically(file, lambda path: safe.to_csv(path, **form))
+
+
 class Run:
     """A run folder; tables are pandas DataFrames, metrics a plain dict.
 
@@ -208,16 +220,8 @@ class Run:
         return keras.saving.load_model(self.model_file)
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write `table` as name.csv; floats with 9 significant digits, so float32 survives, and
-        no text that a spreadsheet would run."""
-        safe = table.assign(**{c: table[c].map(to_cell) for c in TEXTS if c in table})
-        form: dict[str, Any] = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
-        # A bare carriage return ends the line for many readers, and the csv module leaves it bare.
-        if any("\r" in "".join(safe[c]) for c in TEXTS if c in safe) or "\r" in "".join(
-            map(str, safe)
-        ):
-            form["quoting"] = csv.QUOTE_NONNUMERIC
-        write_atomically(self.folder / f"{name}.csv", lambda path: safe.to_csv(path, **form))
+        """Write `table` as name.csv."""
+        write_csv(self.folder / f"{name}.csv", table)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json."""

@@ -15,10 +15,9 @@ from tlkit.data.folder import IGNORED, ImageFolder
 from tlkit.data.manifest import SPLITS
 from tlkit.data.split import split_samples
 from tlkit.errors import DataError
-from tlkit.foreign_text import to_cell
 from tlkit.progress import track
 from tlkit.recipe import DataConfig
-from tlkit.runs import write_atomically
+from tlkit.runs import write_csv
 
 
 def split(
@@ -119,11 +118,8 @@ def _refuse_inside(root: Path, target: Path) -> None:
 
 
 def _write_manifest(table: pd.DataFrame, target: Path) -> None:
-    safe = table[["path", "label", "split"]].assign(
-        path=table["path"].map(to_cell), label=table["label"].map(to_cell)
-    )
     try:
-        write_atomically(target, lambda path: safe.to_csv(path, index=False, lineterminator="\n"))
+        write_csv(target, table[["path", "label", "split"]])
     except OSError as error:
         raise DataError(
             f"Cannot write {target}: {error.strerror}. Choose another --output."
