@@ -13,6 +13,7 @@ from tlkit.auxiliary import with_auxiliary
 from tlkit.backbones import _registry
 from tlkit.backbones._row import Backbone
 from tlkit.classifier import build_classifier
+from tlkit.training_state import SaveEpochs
 
 
 def body(x: Any) -> Any:
@@ -73,3 +74,29 @@ def test_they_train_and_are_not_saved(pictures: Path, tmp_path: Path) -> None:
         pictures, output=tmp_path, name="without", epochs=1, auxiliary=False, **settings
     )
     assert run.history["loss"][0] > plain.history["loss"][0] + 0.1
+
+
+def test_a_run_that_goes_on_has_them_as_they_were(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {
+        "data": pictures, "backbone": "tiny", "weights": "none", "batch_size": 8, "epochs": 3,
+        "optimizer": "sgd", "momentum": 0.9, "ema": 0.5, "insight": False, "output": tmp_path,
+    }  # fmt: skip
+    whole = tlkit.finetune(name="whole", **settings)
+    save = SaveEpochs.on_epoch_end
+
+    def cut_off(self: SaveEpochs, epoch: int, logs: Any = None) -> None:
+        save(self, epoch, logs)
+        if epoch == 1:
+            raise RuntimeError("the power is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveEpochs, "on_epoch_end", cut_off)
+        with pytest.raises(RuntimeError, match="power"):
+            tlkit.finetune(name="cut", **settings)
+    with np.load(tmp_path / "cut" / "checkpoint" / "training.npz") as state:
+        assert any("aux1_logits" in name for name in state.files)
+    run = tlkit.finetune(name="cut", resume=True, **settings)
+    files = [each.folder / "predictions.csv" for each in (whole, run)]
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -83,7 +83,8 @@ class SaveEpochs(keras.callbacks.Callback):
         for callback, state in zip(self.callbacks, facts["callbacks"], strict=True):
             vars(callback).update(state)
             if state.get("has_best_weights"):
-                changed = {id(v): f"best/{v.path}" for v in changing(self.classifier.trained)}
+                named = changing(self.classifier.trained).items()
+                changed = {id(variable): f"best/{name}" for name, variable in named}
                 callback.best_weights = [
                     arrays.get(changed.get(id(variable), ""), np.asarray(variable))
                     for variable in self.model.weights
@@ -101,7 +102,8 @@ class SaveEpochs(keras.callbacks.Callback):
             f"optimizer/{number}": _copy(variable)
             for number, variable in enumerate(self.model.optimizer.variables)
         }
-        changed = {id(variable) for variable in changing(self.classifier.trained)}
+        named = changing(self.classifier.trained).items()
+        changed = {id(variable): name for name, variable in named}
         counters = []
         for callback in self.callbacks:
             own = {
@@ -113,7 +115,7 @@ class SaveEpochs(keras.callbacks.Callback):
                 own["has_best_weights"] = True
                 for variable, value in zip(self.model.weights, callback.best_weights, strict=True):
                     if id(variable) in changed:
-                        arrays[f"best/{variable.path}"] = value
+                        arrays[f"best/{changed[id(variable)]}"] = value
             counters.append(own)
         facts |= {
             "phase": self.phase,
@@ -127,7 +129,8 @@ class SaveEpochs(keras.callbacks.Callback):
 
 def take(classifier: Classifier, datasets: Datasets, rows: list[dict[str, Any]]) -> State:
     """What stays from one phase to the next."""
-    arrays = {f"model/{v.path}": _copy(v) for v in changing(classifier.trained)}
+    named = changing(classifier.trained).items()
+    arrays = {f"model/{name}": _copy(variable) for name, variable in named}
     version, numbers, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state(legacy=True)
     arrays |= {"random/python": np.array(numbers, np.uint32), "random/numpy": np.asarray(keys)}
@@ -149,15 +152,14 @@ def put_back(state: State, classifier: Classifier, datasets: Datasets) -> None:
     arrays, facts = state
     variables = changing(classifier.trained)
     saved = {name.removeprefix("model/") for name in arrays if name.startswith("model/")}
-    known = {variable.path for variable in variables}
-    if saved - known:
+    if unknown := saved - set(variables):
         raise RunError(
-            f"The checkpoint holds {min(saved - known)}, which this network does not train; start "
+            f"The checkpoint holds {min(unknown)}, which this network does not train; start "
             "again without --resume."
         )
-    for variable in variables:  # a phase that begins may train more than the one that ended
-        if variable.path in saved:
-            _set(variable, arrays[f"model/{variable.path}"])
+    for name, variable in variables.items():  # a phase may train more than the one before it
+        if name in saved:
+            _set(variable, arrays[f"model/{name}"])
     datasets.train.epoch = facts["next_image_order"]
     set_batch_size(datasets, facts["batch_size"])
     version, gauss = facts["random"]["python"]
@@ -166,12 +168,18 @@ def put_back(state: State, classifier: Classifier, datasets: Datasets) -> None:
     np.random.set_state((kind, arrays["random/numpy"], *rest))
 
 
-def changing(model: keras.Model) -> list[keras.Variable]:
-    """The variables that training changes: whole layers that train, and every random state."""
-    found = []
+def changing(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables that training changes: whole layers that train, and every random state.
+
+    Their names are the layer's and a number: Keras numbers random states by how many there have
+    been in this process, which another one knows nothing of.
+    """
+    found = {}
     for layer in model.layers:
         fixed = () if layer.trainable_weights else {id(weight) for weight in layer.weights}
-        found += [variable for variable in layer.variables if id(variable) not in fixed]
+        for number, variable in enumerate(layer.variables):
+            if id(variable) not in fixed:
+                found[f"{layer.name}/{number}"] = variable
     return found
 
 
