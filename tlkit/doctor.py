@@ -25,14 +25,15 @@ from tlkit.progress import console
 
 HOST = "huggingface.co"
 """Where published weights come from."""
-_NOT_FOR_USERS = {"test"}
+_NOT_FOR_USERS = {"fuzz", "test"}
 
 
 class Finding(NamedTuple):
-    """One row: what was looked at, whether it is usable, and what there is or what to do."""
+    """One row: what was looked at, whether it is usable (None: not here, and only needed by those
+    who ask for it), and what there is or what to do."""
 
     what: str
-    good: bool
+    good: bool | None
     found: str
 
 
@@ -51,13 +52,13 @@ def examine() -> list[Finding]:
 
 
 def show(findings: list[Finding]) -> None:
-    """Print the findings as one table; a ✗ marks what cannot be used."""
+    """Print one table; ✗ marks what cannot be used, – what is optional and not here."""
     table = Table(box=SIMPLE_HEAD, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for what, good, found in findings:
-        table.add_row("✓" if good else "✗", what, found)
+        table.add_row({True: "✓", False: "✗", None: "–"}[good], what, found)
     Console(highlight=False, markup=False, soft_wrap=False).print(table)
 
 
@@ -159,7 +160,7 @@ def _extras() -> Iterator[Finding]:
                           if name not in missing)  # fmt: skip
         if missing:
             found = f"without {', '.join(missing)}: pip install 'tlkit[{extra}]'"
-        yield Finding(f"tlkit[{extra}]", not missing, found)
+        yield Finding(f"tlkit[{extra}]", None if missing else True, found)
 
 
 def _installed(name: str) -> bool:

@@ -50,6 +50,7 @@ def serve(
 
             source = run if isinstance(run, Run) else Run.open(run)
             model = Model(load_classifier(source.model_file), reject_below)
+            model.warm_up()
         app = make_app(model, source.folder.resolve().name, host, most_bytes)
         config = uvicorn.Config(
             app, log_level="error", access_log=False, limit_concurrency=WAITING, lifespan="off",

@@ -7,6 +7,8 @@ import ipaddress
 import threading
 from typing import Any
 
+import cv2
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -30,6 +32,12 @@ class Model:
         self.classifier = classifier
         self.detail = Detail(classifier.classes, None, reject_below)
         self._one_at_a_time = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Answer a black picture, so that nobody waits for what is only done the first time."""
+        side = self.classifier.size
+        black = cv2.imencode(".png", np.zeros((side, side, 3), np.uint8))[1].tobytes()
+        self.answer(black, explain=True)
 
     def answer(self, data: bytes, explain: bool = False) -> dict[str, Any]:
         """What the network says of a picture.
