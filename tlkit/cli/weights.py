@@ -19,9 +19,14 @@ def list_(
 ) -> None:
     """List where each backbone's weights come from, and whether they are here already."""
     from tlkit.backbones import _weights, list_backbones
+    from tlkit.errors import WeightsError
 
     table = _weights.list_weights()
     table = table[table["name"].isin(list_backbones(pattern))]
+    if table.empty:
+        raise WeightsError(
+            f"Nobody has published weights for {pattern!r}; `tlkit backbones` shows what there is."
+        )
     print(table[["name", "cached", "bytes", "licence", "sha256", "source"]].to_string(index=False))
 
 
