@@ -64,12 +64,34 @@ def test_bfloat16_where_the_processor_has_it() -> None:
     model = network()
     chosen = Engines(model, lambda: images(4), 1000)
     engine = chosen.fastest(exact=False)
-    core = engines.import_openvino().Core()
+    core = engines.openvino_core()
     has_it = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert engine.precision == ("bfloat16" if has_it else "float32")
     truth = model.predict(images(9).astype(np.float32), verbose=0)
     assert relative(engine(images(9)), truth) < 2e-2
     assert chosen.fastest(exact=False) is engine
+
+
+SIGNALLED = """
+import os, signal
+from tests.test_engines import Engines, images, network
+
+def use() -> None:
+    chosen = Engines(network(), lambda: images(4), 1000)
+    for exact in (False, True):
+        chosen.fastest(exact)(images(4))
+
+use()
+got = []
+signal.signal(signal.SIGINT, lambda number, frame: got.append(number))
+os.kill(os.getpid(), signal.SIGINT)
+assert got == [signal.SIGINT]
+"""
+
+
+def test_a_signal_after_the_engines_are_gone_does_no_harm() -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
 
 
 @pytest.mark.parametrize("exact", [True, False])

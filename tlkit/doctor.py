@@ -19,7 +19,7 @@ import tlkit
 from tlkit.backbones._download import connection_problem, offline
 from tlkit.data.parallel import worker_count
 from tlkit.device import import_keras
-from tlkit.engines import import_openvino
+from tlkit.engines import openvino_core
 from tlkit.places import cache_folder
 from tlkit.progress import console
 
@@ -105,8 +105,7 @@ def _gpus() -> tuple[bool, str]:
 
 
 def _openvino() -> tuple[bool, str]:
-    openvino = import_openvino()
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     fast = "float32 and bfloat16" if "BF16" in able else "float32"
     return True, f"{importlib.metadata.version('openvino')}, on this CPU in {fast}"
 

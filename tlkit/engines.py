@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -185,7 +185,7 @@ def compare(
 
 def compile_graph(graph: Any, precision: Precision) -> Run | None:
     """A network compiled for this processor; None when it does not compute in this precision."""
-    core = import_openvino().Core()
+    core = openvino_core()
     if precision == "bfloat16" and "BF16" not in core.get_property(
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
@@ -208,14 +208,23 @@ def import_openvino() -> Any:
     return openvino
 
 
+@cache
+def openvino_core() -> Any:
+    """The one core of this process.
+
+    Where the processor has AMX, a core gives the thread a stack of its own for signals and frees it
+    when the core goes. After two cores the stack in use is one that is freed, and the next Ctrl-C
+    crashes the process.
+    """
+    return import_openvino().Core()
+
+
 def graph_of(network: keras.Model) -> Any:
     """The network as an OpenVINO model whose weights are inputs: kept, it serves any weights."""
     path = _graph_file(network)
     try:
         with np.load(path) as parts:
-            graph = (
-                import_openvino().Core().read_model(parts["xml"].tobytes(), parts["bin"].tobytes())
-            )
+            graph = openvino_core().read_model(parts["xml"].tobytes(), parts["bin"].tobytes())
         os.utime(path)
         return graph
     except FileNotFoundError:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.classifier import Classifier
-from tlkit.engines import import_openvino
+from tlkit.engines import import_openvino, openvino_core
 from tlkit.errors import ExportError, did_you_mean
 from tlkit.extras import require
 from tlkit.model_file import FACTS
@@ -201,7 +201,7 @@ def _write_openvino(classifier: Classifier, folder: Path, calibration: Calibrati
     file = folder / "model.xml"
     _keras_export(classifier, file, "openvino")
     # Weights that are still transposed when the network runs would stay in float32 beside int8.
-    model = openvino.Core().read_model(file)
+    model = openvino_core().read_model(file)
     model.outputs[0].tensor.set_names({"probabilities"})
     passes = Manager()
     passes.register_pass(ConstantFolding())
@@ -229,12 +229,12 @@ def _int8_openvino(model: Any, calibration: Calibration) -> Any:
 
 def _load_openvino(file: Path) -> Run:
     # A processor with bfloat16 units would compute in bfloat16 unasked.
-    model = import_openvino().Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = openvino_core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda batch: np.array(model(batch)[0])
 
 
 def _about_openvino(file: Path) -> dict[str, Any]:
-    values = import_openvino().Core().read_model(file).get_rt_info(["tlkit"]).value
+    values = openvino_core().read_model(file).get_rt_info(["tlkit"]).value
     return {key: json.loads(value) for key, value in values.items()}
 
 
