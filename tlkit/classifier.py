@@ -22,7 +22,7 @@ from tlkit.backbones._preprocess import preprocess
 from tlkit.backbones._registry import Backbone, get_backbone, load
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.errors import BackboneError, RunError
-from tlkit.head import add_head
+from tlkit.head import add_head, probabilities
 from tlkit.model_file import FACTS, read_facts
 from tlkit.recipe import HeadConfig, Normalise, Resize
 
@@ -58,6 +58,7 @@ class Classifier:
         weights: where the backbone's weights came from; None when it starts from random ones.
         steps: what was done so far, for the report.
         temperature: what the logits are divided by before the softmax; 1 before calibration.
+        multi_label: whether an image may show several classes: a sigmoid each, and no softmax.
         auxiliary: the same layers with auxiliary classifiers, while those train along.
     """
 
@@ -70,6 +71,7 @@ class Classifier:
     head: HeadConfig | None = None
     steps: tuple[Step, ...] = ()
     temperature: float = 1.0
+    multi_label: bool = False
     auxiliary: keras.Model | None = None
 
     @property
@@ -93,7 +95,8 @@ class Classifier:
             return self
         keras.mixed_precision.set_global_policy("float32")
         assert self.head is not None
-        copy = _connect(self.row, self.classes, self.head, self.size, self.weights is not None)
+        pretrained = self.weights is not None
+        copy = _connect(self.row, self.classes, self.head, self.size, pretrained, self.multi_label)
         copy.set_weights(self.model.get_weights())
         for old, new in zip(self.model.layers, copy.layers, strict=True):
             new.trainable = old.trainable
@@ -106,6 +109,7 @@ class Classifier:
             self.weights,
             self.head,
             self.steps,
+            multi_label=self.multi_label,
         )
 
     def with_temperature(self, temperature: float) -> Classifier:
@@ -118,8 +122,8 @@ class Classifier:
             return self
         logits = self.model.get_layer("head_probabilities").input
         scaled = keras.layers.Rescaling(1 / temperature, dtype="float32", name="head_temperature")
-        softmax = keras.layers.Activation("softmax", dtype="float32", name="head_probabilities")
-        model = keras.Model(self.model.input, softmax(scaled(logits)), name=self.model.name)
+        output = probabilities(scaled(logits), self.multi_label)
+        model = keras.Model(self.model.input, output, name=self.model.name)
         return replace(self, model=model, temperature=temperature)
 
     @property
@@ -132,6 +136,7 @@ class Classifier:
             "resize": self.resize,
             "crop": self.row.preprocess.crop,
             "temperature": self.temperature,
+            "multi_label": self.multi_label,
             "input": "float32 (batch, img_size, img_size, 3), RGB 0-255",
             "output": "float32 (batch, classes), probabilities in the order of `classes`",
         }
@@ -155,6 +160,7 @@ def build_classifier(
     resize: Resize = "crop",
     normalise: Normalise = "backbone",
     drop_path: float | None = None,
+    multi_label: bool = False,
 ) -> Classifier:
     """The first three of the four steps: take a trained model's layers, freeze them, add new ones.
 
@@ -167,6 +173,7 @@ def build_classifier(
         resize: how pictures will be cut to size; kept with the model.
         normalise: the backbone's way, or each image for itself.
         drop_path: rate of stochastic depth, for a backbone that has it.
+        multi_label: whether an image may show several classes: each has a probability of its own.
 
     Raises:
         BackboneError: an unknown backbone, an image too small for it, or no stochastic depth in it.
@@ -182,7 +189,7 @@ def build_classifier(
     pretrained = str(weights) != "none"
     # Before any network is built: weights that cannot be had are an error within a second.
     file = find_weights(row, weights) if pretrained else None
-    model = _connect(row, classes, head, size, pretrained)
+    model = _connect(row, classes, head, size, pretrained, multi_label)
     source = "random weights"
     if file is not None:
         load_weights(
@@ -201,6 +208,7 @@ def build_classifier(
         file,
         head,
         _first_steps(model, row, head, source, pretrained),
+        multi_label=multi_label,
     )
 
 
@@ -256,11 +264,17 @@ def load_classifier(path: Path) -> Classifier:
         facts["img_size"],
         facts["resize"],
         temperature=facts.get("temperature", 1.0),
+        multi_label=facts.get("multi_label", False),
     )
 
 
 def _connect(
-    row: Backbone, classes: Sequence[str], head: HeadConfig, size: int, pretrained: bool
+    row: Backbone,
+    classes: Sequence[str],
+    head: HeadConfig,
+    size: int,
+    pretrained: bool,
+    multi_label: bool,
 ) -> keras.Model:
     image = keras.Input((size, size, 3), name="image")
     x = apply_backbone(row, preprocess(image, row))
@@ -272,7 +286,8 @@ def _connect(
             )
         # From random weights there is nothing to keep: the network ends as its paper ends it.
         x = apply_top(row, x, classes=None if pretrained else len(classes))
-    output = add_head(x, len(classes), head, new_logits=pretrained or head.kind != "classifier")
+    new = pretrained or head.kind != "classifier"
+    output = add_head(x, len(classes), head, new, multi_label)
     return keras.Model(image, output, name=row.name.replace(".", "_"))
 
 

@@ -10,7 +10,9 @@ from tlkit.errors import RecipeError
 from tlkit.recipe import HeadConfig
 
 
-def add_head(x: Any, classes: int, config: HeadConfig, new_logits: bool = True) -> Any:
+def add_head(
+    x: Any, classes: int, config: HeadConfig, new_logits: bool = True, multi_label: bool = False
+) -> Any:
     """Class probabilities from a feature map or a feature vector.
 
     `linear`: global average pooling, dropout, dense. `mlp`: one hidden ReLU layer before the dense
@@ -22,12 +24,13 @@ def add_head(x: Any, classes: int, config: HeadConfig, new_logits: bool = True) 
         classes: how many.
         config: kind, dropout, hidden units.
         new_logits: False where `x` are the network's own logits already.
+        multi_label: whether an image may show several classes.
 
     Returns:
-        Keras tensor, float32 (batch, classes), rows summing to 1.
+        Keras tensor, float32 (batch, classes); rows sum to 1, but for `multi_label`.
     """
     if not new_logits:
-        return _probabilities(x)
+        return probabilities(x, multi_label)
     if len(x.shape) == 4:
         if config.kind == "classifier":
             raise RecipeError(
@@ -42,9 +45,11 @@ def add_head(x: Any, classes: int, config: HeadConfig, new_logits: bool = True) 
     # unlearning noise.
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = keras.layers.Dense(classes, kernel_initializer=small, name="head_logits")(x)
-    return _probabilities(x)
+    return probabilities(x, multi_label)
 
 
-def _probabilities(x: Any) -> Any:
+def probabilities(logits: Any, multi_label: bool = False) -> Any:
+    """Of one class for each image, or of each class on its own."""
     # float32 whatever the policy: a float16 softmax loses the small probabilities.
-    return keras.layers.Activation("softmax", dtype="float32", name="head_probabilities")(x)
+    kind = "sigmoid" if multi_label else "softmax"
+    return keras.layers.Activation(kind, dtype="float32", name="head_probabilities")(logits)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
-from typing import TextIO, cast, get_args
+from typing import TYPE_CHECKING, TextIO, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from tlkit.errors import DataError, RecipeError, RunError
 from tlkit.evaluation.answers import Answer, Counts, Detail, Format, write_answers
 from tlkit.progress import track
 from tlkit.runs import Run
+
+if TYPE_CHECKING:
+    from tlkit.classifier import Classifier
 
 
 def predict(
@@ -43,8 +46,8 @@ def predict(
         a file that cannot be read has an error and no prediction.
     """
     source, files = _opened(run), find_files(images)
-    answers, classes = _answers(source, files, tta)
-    detail = Detail(classes, top_k, reject_below)
+    answers, classifier = _answers(source, files, tta)
+    detail = Detail(classifier.classes, top_k, reject_below, classifier.multi_label)
     return pd.DataFrame(
         [detail.row(answer) for answer in track(answers, "images")], columns=detail.columns
     )
@@ -77,10 +80,11 @@ def predict_to(
     written = _format(form, output)
     source, files = _opened(run), find_files(images)
     with _writable(output) as file:
-        answers, classes = _answers(source, files, tta)
+        answers, classifier = _answers(source, files, tta)
+        detail = Detail(classifier.classes, top_k, reject_below, classifier.multi_label)
         # On a terminal the lines themselves show how far it is.
         shown = answers if file.isatty() else track(answers, "images")
-        return write_answers(shown, Detail(classes, top_k, reject_below), file, written)
+        return write_answers(shown, detail, file, written)
 
 
 def explain(
@@ -115,7 +119,9 @@ def explain(
     from tlkit.evaluation import explain as what
     from tlkit.report.explanation import write_explanation
 
-    values = what.explain(load_classifier(source.model_file), table.assign(label=""), Path())
+    classifier = load_classifier(source.model_file)
+    table["label"] = table["predicted"] if classifier.multi_label else ""  # nobody knows better
+    values = what.explain(classifier, table, Path())
     page = Path(output) if output else source.folder / "explain.html"
     return write_explanation(values, source.folder.resolve().name, page)
 
@@ -142,9 +148,12 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
     from tlkit.evaluation.predictions_table import predictions_table
 
     source = _opened(run)
-    folder = ImageFolder(data, min_classes=1)
+    several = bool(source.metrics.get("multi_label"))
+    folder = ImageFolder(data, min_classes=1, multi_label=several)
     samples = folder.samples.assign(split="test")
-    answers, classes = _answers(source, (folder.root / path for path in samples["path"]), tta)
+    paths = (folder.root / path for path in samples["path"])
+    answers, classifier = _answers(source, paths, tta)
+    classes = classifier.classes
     if unknown := sorted(set(folder.classes) - set(classes)):
         raise DataError(
             f"{data} has the class {unknown[0]!r}, which the model does not know; it knows "
@@ -155,14 +164,14 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
         if answer.probabilities is None:
             raise DataError(f"{answer.path}: {answer.error}; it could be read a moment ago.")
         probabilities.append(answer.probabilities)
-    predictions = predictions_table(samples, np.stack(probabilities), classes)
+    predictions = predictions_table(samples, np.stack(probabilities), classes, several)
     name = (Path(data).resolve().stem or "images") + (f"-tta{tta}" if tta > 1 else "")
     target = Run.create(source.folder / "evaluations", name, exist_ok=True)
     target.write_table("split", samples[["path", "label", "split", "sha256"]])
     target.write_table("predictions", predictions)
     target.write_table("skipped", folder.skipped)
     target.write_metrics(
-        score(predictions, classes)
+        score(predictions, classes, several)
         | {
             "model": source.metrics["model"],
             "data": {"root": str(folder.root), "images": len(predictions)},
@@ -187,10 +196,8 @@ def _opened(run: Run | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
 
-def _answers(
-    source: Run, files: Iterator[Path], tta: int
-) -> tuple[Iterator[Answer], tuple[str, ...]]:
-    """The answers to come, and the classes they are about."""
+def _answers(source: Run, files: Iterator[Path], tta: int) -> tuple[Iterator[Answer], Classifier]:
+    """The answers to come, and the classifier whose classes they are about."""
     if not 1 <= tta <= MOST_VIEWS:
         raise RecipeError(f"--tta is a number of views from 1 to {MOST_VIEWS}; got {tta}.")
     members = source.members
@@ -207,7 +214,7 @@ def _answers(
         answer_files(classifier, own, views=tta)
         for classifier, own in zip(classifiers, tee(files, len(members)), strict=True)
     ]
-    return averaged(parts, shares), classifiers[0].classes
+    return averaged(parts, shares), classifiers[0]
 
 
 @contextlib.contextmanager

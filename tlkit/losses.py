@@ -11,15 +11,32 @@ from tlkit.foreign_text import from_cell
 from tlkit.recipe import TrainConfig
 
 
-def make_loss(config: TrainConfig) -> keras.losses.Loss:
-    """Cross-entropy, or focal loss (Lin et al. 2017), on class probabilities."""
+def make_loss(config: TrainConfig, multi_label: bool = False) -> keras.losses.Loss:
+    """Cross-entropy, or focal loss (Lin et al. 2017), on class probabilities.
+
+    Args:
+        config: its label smoothing and focal gamma.
+        multi_label: whether every class is a question of its own.
+    """
     smoothing = config.label_smoothing or 0.0
+    if multi_label:
+        if config.focal_gamma is None:
+            return keras.losses.BinaryCrossentropy(label_smoothing=smoothing)
+        return keras.losses.BinaryFocalCrossentropy(
+            gamma=config.focal_gamma, label_smoothing=smoothing
+        )
     if config.focal_gamma is None:
         return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
     # alpha would weigh all classes alike: that is for class weights to say.
     return keras.losses.CategoricalFocalCrossentropy(
         alpha=1.0, gamma=config.focal_gamma, label_smoothing=smoothing
     )
+
+
+def make_metric(multi_label: bool = False) -> keras.metrics.Metric:
+    """The accuracy of an epoch: of images, or of each class on its own."""
+    kind = keras.metrics.BinaryAccuracy if multi_label else keras.metrics.CategoricalAccuracy
+    return kind(name="accuracy")
 
 
 def penalise_kernels(model: keras.Model, l2: float) -> None:

@@ -86,3 +86,5 @@ def _check_facts(facts: Any) -> None:
         raise ValueError(f"its {FACTS} has no names of classes")
     if type(facts.get("temperature", 1.0)) not in (int, float):
         raise ValueError(f"its {FACTS} has no temperature")
+    if type(facts.get("multi_label", False)) is not bool:
+        raise ValueError(f"its {FACTS} does not say whether images have several labels")

@@ -183,9 +183,11 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
                 predictions = with_smaller_batches(
                     datasets, on.count, lambda: predict(features, datasets)
                 )
-            calibration = fit_temperature(predictions, folder.classes)
-            predictions = calibration.apply(predictions, folder.classes)
-            metrics = score(predictions, folder.classes) | {"calibration": calibration.facts()}
+            several = folder.multi_label
+            calibration = fit_temperature(predictions, folder.classes, several)
+            predictions = calibration.apply(predictions, folder.classes, several)
+            metrics = score(predictions, folder.classes, several)
+            metrics |= {"calibration": calibration.facts()}
             run.write_table("predictions", predictions)
             temperature = calibration.temperature
             checkpoint.finish("evaluate", metrics=metrics, temperature=temperature)
@@ -226,6 +228,7 @@ def assemble(
             resize=recipe.data.resize,
             normalise=recipe.data.normalise,
             drop_path=recipe.drop_path,
+            multi_label=recipe.data.multi_label,
         )
         if recipe.train.auxiliary:
             classifier.auxiliary = with_auxiliary(classifier)
@@ -270,7 +273,12 @@ def find_images(recipe: Recipe) -> tuple[ImageFolder, pd.Series]:
     from tlkit.data.folder import ImageFolder
 
     assert recipe.data.root is not None
-    folder = ImageFolder(recipe.data.root, recipe.data.on_bad_image, recipe.workers)
+    folder = ImageFolder(
+        recipe.data.root,
+        recipe.data.on_bad_image,
+        recipe.workers,
+        multi_label=recipe.data.multi_label,
+    )
     if recipe.data.fixes is not None:
         apply_fixes(folder, recipe.data.fixes)
     return folder, group_copies(folder, recipe.workers)

@@ -75,6 +75,8 @@ class DataConfig(_Config):
     normalise: Normalise = "backbone"
     """"backbone": as its row says; "per-image": each image to mean 0 and variance 1."""
     on_bad_image: Literal["skip", "error"] = "skip"
+    multi_label: bool = False
+    """Whether an image may show several classes, or none: the labels of a manifest are `a;b`."""
     fixes: Path | None = None
     """A CSV file with the columns path,action,label: images to drop or relabel; no file is
     changed."""

@@ -58,6 +58,8 @@ def resolve(recipe: Recipe, input_size: int, own_top: bool, auxiliary: bool) -> 
         recipe.head.hidden = recipe.head.hidden or 256
     else:
         _refuse_given(recipe.head, ("hidden",), f"with head.kind = {recipe.head.kind!r}")
+    if recipe.data.multi_label:
+        _resolve_multi_label(recipe)
     _resolve_solver(recipe)
     _resolve_phases(recipe.train, recipe.pretrained)
     _resolve_optimizer(recipe.train)
@@ -65,6 +67,17 @@ def resolve(recipe: Recipe, input_size: int, own_top: bool, auxiliary: bool) -> 
     _resolve_views(recipe)
     _resolve_network(recipe, auxiliary)
     return recipe
+
+
+def _resolve_multi_label(recipe: Recipe) -> None:
+    """Refuse what counts on one class for each image; what is only filled in is left out."""
+    why = "with data.multi_label, where an image has no single class"
+    _refuse_given(recipe.data, ("fixes",), why)
+    _refuse_given(recipe.train, ("class_weights",), why, allow=("none",))
+    _refuse_given(recipe.train, ("solver",), why, allow=("auto", "sgd"))
+    _refuse_given(recipe.train, ("auxiliary",), why, allow=(False,))
+    recipe.train.solver = "sgd"
+    recipe.insight = False
 
 
 def _resolve_solver(recipe: Recipe) -> None:

@@ -26,7 +26,7 @@ from tlkit.device import Device
 from tlkit.errors import RecipeError, TrainingError
 from tlkit.features import Cut, FeatureBatches, FrozenFeatures
 from tlkit.interrupts import at_safe_points
-from tlkit.losses import class_weights, make_loss, penalise_kernels
+from tlkit.losses import class_weights, make_loss, make_metric, penalise_kernels
 from tlkit.memory import with_smaller_batches
 from tlkit.optimizers import make_optimizer, make_schedule
 from tlkit.recipe import TrainConfig
@@ -262,8 +262,8 @@ def _compile(
         factors = freezing.rate_factors(classifier.model, classifier.row, config.layer_decay)
     cut.model.compile(
         optimizer=make_optimizer(config, rate, factors),
-        loss=make_loss(config),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        loss=make_loss(config, classifier.multi_label),
+        metrics=[make_metric(classifier.multi_label)],
         # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
         jit_compile=device.kind == "gpu",
     )

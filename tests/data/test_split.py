@@ -28,7 +28,7 @@ def samples(counts: dict[str, int], split: str = "", start: int = 0) -> pd.DataF
 
 
 def split(table: pd.DataFrame, seed: int = 0, groups: Any = None, **config: float) -> pd.DataFrame:
-    folder = cast(ImageFolder, SimpleNamespace(samples=table))
+    folder = cast(ImageFolder, SimpleNamespace(samples=table, multi_label=False))
     return split_samples(folder, DataConfig(**config), seed, groups)
 
 

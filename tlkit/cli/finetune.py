@@ -163,6 +163,10 @@ def finetune(
         float | None, typer.Option(help="Share held out for the test. [default: 0]")
     ] = None,
     on_bad_image: Annotated[str | None, typer.Option(help="skip or error. [default: skip]")] = None,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option("--multi-label", help="Images of several classes: a manifest's labels a;b."),
+    ] = None,
     fixes: Annotated[
         Path | None,
         typer.Option(help="A fixes.csv of the report: path,action,label; drops and relabels."),

@@ -24,6 +24,7 @@ from tlkit.data.images import check_file, check_image, looks_like_image
 from tlkit.data.manifest import SPLITS, Entry, read_manifest
 from tlkit.data.parallel import ordered_map
 from tlkit.errors import DataError
+from tlkit.labels import split_labels
 from tlkit.progress import progress_bar
 
 Layout = Literal["classes", "splits", "manifest"]
@@ -59,6 +60,7 @@ class ImageFolder:
         on_bad_image: "skip" lists an unreadable picture in `skipped`, "error" raises.
         workers: threads that read; the number of processors when None.
         min_classes: fewer classes are an error.
+        multi_label: whether an image may have several labels, or none; needs a manifest.
 
     Attributes:
         root: the folder that paths are relative to.
@@ -80,15 +82,23 @@ class ImageFolder:
         on_bad_image: Literal["skip", "error"] = "skip",
         workers: int | None = None,
         min_classes: int = 2,
+        multi_label: bool = False,
     ):
         source = Path(root).expanduser()
         self.root = data_root(source)
         self.layout: Layout = "classes"
+        self.multi_label = multi_label
         self.split_folders: dict[str, str] = {}
         self._class_folders: set[str] = set()
         skipped: list[_Skipped] = []
         if source.is_file():
-            self.layout, entries = "manifest", read_manifest(_manifest(source))
+            self.layout = "manifest"
+            entries = read_manifest(_manifest(source), multi_label)
+        elif multi_label:
+            raise DataError(
+                f"{source} is no CSV manifest, which --multi-label needs: rows path,label with "
+                "labels such as cat;dog."
+            )
         else:
             entries = self._list(skipped)
 
@@ -106,12 +116,21 @@ class ImageFolder:
         self.samples = pd.DataFrame(sorted(samples), columns=list(_Sample._fields))
         self.skipped = pd.DataFrame(sorted(skipped), columns=list(_Skipped._fields))
 
-        training = {sample.label for sample in samples if sample.split in ("", "train")}
+        training = {
+            name
+            for sample in samples
+            if sample.split in ("", "train")
+            for name in self.names(sample.label)
+        }
         self.classes = tuple(sorted(training))
         self.empty_classes = tuple(sorted(self._class_folders - {s.label for s in samples}))
         self._refuse_lost_classes(entries)
         self._refuse_unknown_classes(samples)
         self._refuse_too_few_classes(source, min_classes)
+
+    def names(self, label: str) -> tuple[str, ...]:
+        """The classes that a sample's label stands for."""
+        return split_labels(label) if self.multi_label else (label,)
 
     def to_json(self) -> str:
         """All that was found, so that `from_json` gives this folder again without reading it."""
@@ -200,20 +219,22 @@ class ImageFolder:
         """A class whose pictures are all bad is a fault of the data, not an empty class."""
         reasons = dict(zip(self.skipped["path"], self.skipped["reason"], strict=True))
         for entry in sorted(entries):
-            if entry.split not in ("", "train") or entry.label in self.classes:
+            lost = next((n for n in self.names(entry.label) if n not in self.classes), None)
+            if entry.split not in ("", "train") or lost is None:
                 continue
             outcome = _Skipped(entry.path, reasons.get(entry.path, ""))
             if self._is_bad(entry, outcome):
                 raise DataError(
-                    f"No training image of the class {entry.label!r} can be read; the first,"
+                    f"No training image of the class {lost!r} can be read; the first,"
                     f" {self.root / entry.path}: {outcome.reason}. Mend or remove them."
                 )
 
     def _refuse_unknown_classes(self, samples: list[_Sample]) -> None:
         for sample in samples:
-            if sample.label not in self.classes:
+            unknown = next((n for n in self.names(sample.label) if n not in self.classes), None)
+            if unknown is not None:
                 raise DataError(
-                    f"{self.root / sample.path} is of the class {sample.label!r}, which has no"
+                    f"{self.root / sample.path} is of the class {unknown!r}, which has no"
                     f" training images; training has {_few(self.classes)}. Rename or remove it."
                 )
 

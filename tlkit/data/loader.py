@@ -22,6 +22,7 @@ from tlkit.data.parallel import worker_count
 from tlkit.data.stream import stream_images
 from tlkit.data.transforms import augmentation
 from tlkit.errors import DataError
+from tlkit.labels import multi_hot, split_labels
 from tlkit.recipe import Augment, Recipe, Resize
 
 
@@ -64,10 +65,11 @@ class ImageBatches(keras.utils.PyDataset):
         seed: of the order and the views.
         workers: threads; the number of processors when None.
         devices: how many share a batch; each gets a part of the same size.
+        multi_label: whether a label is a list such as `a;b`; labels are multi-hot then.
 
     Attributes:
         paths: of the pictures, as in `samples`.
-        labels: int64, (pictures,), class numbers.
+        labels: int64, (pictures,), class numbers; empty where pictures have several.
         epoch: number of the current epoch, from 0; set it to go on where a run ended.
         failure: the error that a picture raised in one of Keras' threads (`original_data_error`).
 
@@ -89,6 +91,7 @@ class ImageBatches(keras.utils.PyDataset):
         seed: int = 0,
         workers: int | None = None,
         devices: int = 1,
+        multi_label: bool = False,
     ):
         threads = worker_count(workers)
         super().__init__(workers=threads, max_queue_size=threads + 1)
@@ -101,10 +104,14 @@ class ImageBatches(keras.utils.PyDataset):
         self.paths: list[str] = samples["path"].tolist()
         self._contents: list[str] = samples["sha256"].tolist()
         numbers = {name: number for number, name in enumerate(self.classes)}
-        unknown = sorted(set(samples["label"]) - set(numbers))
+        cells = set(samples["label"])
+        names = {name for cell in cells for name in split_labels(cell)} if multi_label else cells
+        unknown = sorted(names - set(numbers))
         if unknown:
             raise DataError(f"Unknown class {unknown[0]!r}; known are {', '.join(self.classes)}.")
-        self.labels = samples["label"].map(numbers).to_numpy(np.int64)
+        ones = samples["label"].map(numbers)
+        self.labels = np.empty(0, np.int64) if multi_label else ones.to_numpy(np.int64)
+        self._several = multi_hot(samples["label"], self.classes) if multi_label else None
         self.epoch = 0
         self.failure: DataError | None = None
 
@@ -169,6 +176,8 @@ class ImageBatches(keras.utils.PyDataset):
 
     def one_hot(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Labels of some rows of `samples`: float32, (rows, classes)."""
+        if self._several is not None:
+            return self._several[rows]
         return np.eye(len(self.classes), dtype=np.float32)[self.labels[rows]]
 
     def on_epoch_end(self) -> None:
@@ -249,6 +258,8 @@ def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row, devices: int =
     data = recipe.data
     assert data.root is not None
     root, classes = data_root(data.root.expanduser()), sorted(set(split["label"]))
+    if data.multi_label:
+        classes = sorted({name for cell in classes for name in split_labels(cell)})
 
     def batches(part: str, augment: Augment = "none", shuffle: bool = False) -> ImageBatches:
         samples = split[split["split"] == part]
@@ -265,6 +276,7 @@ def make_datasets(split: pd.DataFrame, recipe: Recipe, row: _Row, devices: int =
             recipe.seed,
             recipe.workers,
             devices,
+            data.multi_label,
         )
 
     present = set(split["split"])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tlkit.errors import DataError, did_you_mean
 from tlkit.foreign_text import from_cell
+from tlkit.labels import join_labels, split_labels
 
 SPLITS = {
     "train": "train",
@@ -30,12 +31,16 @@ class Entry(NamedTuple):
     split: str
 
 
-def read_manifest(file: Path) -> list[Entry]:
+def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
     """The rows of a CSV file with the columns path, label and perhaps split; others are ignored.
 
     Paths are relative to the manifest's folder (a backslash separates folders, too) and may not
     leave it. An empty split leaves the row to the training images. An apostrophe before a cell that
     would be a formula is taken off, so that a run's own split.csv may serve as a manifest.
+
+    Args:
+        file: the table.
+        multi_label: whether a label is a list such as `a;b`, which may be empty.
 
     Raises:
         DataError: the file is no such table; the message names the line.
@@ -46,8 +51,10 @@ def read_manifest(file: Path) -> list[Entry]:
     for number, (path, label, split) in enumerate(zip(*columns, strict=True), start=2):
         where = f"{file}, line {number}"
         path, label = from_cell(path.strip()), from_cell(label.strip())
+        if multi_label:
+            label = join_labels(split_labels(label))
         entry = Entry(_clean_path(path, where), label, split.strip().lower())
-        if not entry.label:
+        if not entry.label and not multi_label:
             raise DataError(f"{where}: the label of {entry.path!r} is empty; give it one.")
         if entry.split and entry.split not in SPLITS:
             raise DataError(

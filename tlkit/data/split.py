@@ -9,6 +9,7 @@ import pandas as pd
 
 from tlkit.data.folder import ImageFolder
 from tlkit.errors import DataError, RecipeError
+from tlkit.labels import strata
 from tlkit.recipe import DataConfig
 
 
@@ -40,6 +41,7 @@ def split_samples(
     table = folder.samples[["path", "label", "split", "sha256"]].copy()
     table["group"] = table["sha256"] if groups is None else groups
     given = set(table["split"])
+    labels = table["label"]
     table["split"] = table["split"].replace("", "train")
     wanted = {"test": config.test_split, "val": config.val_split}
     shares = {part: share for part, share in wanted.items() if share and part not in given}
@@ -51,6 +53,8 @@ def split_samples(
         )
 
     sides = ["train", *shares]
+    if folder.multi_label:
+        table["label"] = strata(labels, table["group"], len(sides))
     rows = table[table["split"] == "train"].sort_values(["sha256", "path"])
     _refuse_small_classes(rows, sides)
     counts = {part: math.ceil(len(rows) * share) for part, share in shares.items()}
@@ -59,6 +63,7 @@ def split_samples(
         table.loc[held, "split"] = part
         rows = rows.drop(held)
     _refuse_empty_sides(table, sides)
+    table["label"] = labels
     return table[["path", "label", "split", "sha256"]]
 
 

@@ -11,10 +11,12 @@ from typing import Any, Literal, TextIO
 
 import numpy as np
 
+from tlkit import labels
 from tlkit.foreign_text import printable, to_cell
 
 Format = Literal["table", "csv", "jsonl"]
 DONT_KNOW = "don't know"
+NOTHING = "(none)"
 NO_ANSWER = {"confidence": ""}
 
 
@@ -41,11 +43,14 @@ class Detail:
         classes: names, in the order of the probabilities.
         top_k: the most probable classes to show; None shows every class where there is room.
         reject_below: an answer less confident than this is "don't know".
+        multi_label: whether an answer is a list such as `a;b`, which may be empty; the confidence
+            is that of all classes together then.
     """
 
     classes: Sequence[str]
     top_k: int | None = None
     reject_below: float = 0.0
+    multi_label: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -62,6 +67,17 @@ class Detail:
         order = np.argsort(-answer.probabilities, kind="stable")[: self.top_k]
         return [(self.classes[i], float(answer.probabilities[i])) for i in order]
 
+    def says(self, answer: Answer) -> tuple[str | None, float]:
+        """What is predicted, None for "don't know", and the confidence."""
+        p = answer.probabilities
+        if p is None:
+            return None, math.nan
+        if self.multi_label:
+            said, sure = labels.answers(p[None], self.classes)[0], float(labels.confidence(p))
+        else:
+            said, sure = self.classes[int(p.argmax())], float(p.max())
+        return said if sure >= self.reject_below else None, sure
+
     def row(self, answer: Answer) -> dict[str, Any]:
         """One row: "" for what is predicted when the answer is "don't know" or there is none."""
         best = self.best(answer)
@@ -69,9 +85,8 @@ class Detail:
         values["error"] = answer.error
         if not best:
             return values
-        values["confidence"] = best[0][1]
-        if best[0][1] >= self.reject_below:
-            values["predicted"] = best[0][0]
+        said, values["confidence"] = self.says(answer)
+        values["predicted"] = said or ""
         if self.top_k is None:
             return values | {f"p_{name}": p for name, p in best}
         for i, (name, p) in enumerate(best, start=1):
@@ -83,7 +98,7 @@ class Detail:
         row, best = self.row(answer), self.best(answer)
         record: dict[str, Any] = {
             "path": answer.path,
-            "predicted": row["predicted"] or None,
+            "predicted": self.says(answer)[0],
             "confidence": row["confidence"] if best else None,
             "error": answer.error or None,
         }
@@ -129,9 +144,7 @@ def write_answers(answers: Iterable[Answer], detail: Detail, file: TextIO, form:
         write(answer)
         files += 1
         errors += answer.probabilities is None
-        rejected += answer.probabilities is not None and (
-            float(answer.probabilities.max()) < detail.reject_below
-        )
+        rejected += answer.probabilities is not None and detail.says(answer)[0] is None
     return Counts(files, rejected, errors)
 
 
@@ -174,11 +187,11 @@ def _table(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
         if not best:
             file.write(f"{'':<10}  {'':<{width}}  {path}  ({printable(answer.error)})\n")
             return
-        name, confidence = best[0]
-        known = confidence >= detail.reject_below
-        line = f"{_percent(confidence):>10}  {printable(name) if known else DONT_KNOW:<{width}}"
-        line += f"  {path}"
-        rest = best[0 if not known else 1 :] if detail.top_k else []
+        said, confidence = detail.says(answer)
+        name = DONT_KNOW if said is None else said or NOTHING
+        line = f"{_percent(confidence):>10}  {printable(name):<{width}}  {path}"
+        skip = 0 if said is None or detail.multi_label else 1  # it stands there already
+        rest = best[skip:] if detail.top_k else []
         if rest:
             line += "  (" + ", ".join(f"{printable(n)} {_percent(p)}" for n, p in rest) + ")"
         file.write(line + "\n")

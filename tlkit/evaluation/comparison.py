@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 from tlkit.errors import DataError
 from tlkit.evaluation import intervals
 from tlkit.evaluation.metrics import score
+from tlkit.labels import split_labels
 from tlkit.runs import Run
 
 # A difference that chance alone shows less often than this is called one.
@@ -122,7 +123,10 @@ def compare_runs(folders: Sequence[Path | str]) -> Comparison:
     split, common = _common(tables, {n: _trained_on(r) for n, r in named.items()}, remarks)
     tables = {name: table.loc[common] for name, table in tables.items()}
     classes = {name: run.metrics["classes"] for name, run in named.items()}
-    tables = _comparable(tables, classes, remarks)
+    several = {bool(run.metrics.get("multi_label")) for run in runs}
+    if len(several) > 1:
+        raise DataError("Some runs give an image one label and others several: not comparable.")
+    tables = _comparable(tables, classes, remarks, several.pop())
     rows = sorted((_row(name, named[name], table) for name, table in tables.items()), key=_rank)
     names = [row["name"] for row in rows]
     first = tables[names[0]]
@@ -199,13 +203,19 @@ def _common(
 
 
 def _comparable(
-    tables: dict[str, pd.DataFrame], classes: dict[str, list[str]], remarks: list[str]
+    tables: dict[str, pd.DataFrame],
+    classes: dict[str, list[str]],
+    remarks: list[str],
+    multi_label: bool,
 ) -> dict[str, pd.DataFrame]:
     """Leave out what a run cannot get right: classes it does not know, labels not agreed on."""
     labels = pd.DataFrame({name: table["label"] for name, table in tables.items()})
     agreed = labels.nunique(axis=1) == 1
     known = set.intersection(*(set(names) for names in classes.values()))
-    possible = labels.isin(known).all(axis=1)
+    if multi_label:
+        possible = labels.map(lambda cell: set(split_labels(cell)) <= known).all(axis=1)
+    else:
+        possible = labels.isin(known).all(axis=1)
     for rows, why in (
         (~agreed, "labelled differently in the runs"),
         (agreed & ~possible, "of a class that not every run knows"),
@@ -224,7 +234,8 @@ def _images(count: int) -> str:
 
 def _row(name: str, run: Run, table: pd.DataFrame) -> dict[str, Any]:
     metrics = run.metrics
-    scores = score(table.assign(split="test"), metrics["classes"])["splits"]["test"]
+    several = bool(metrics.get("multi_label"))
+    scores = score(table.assign(split="test"), metrics["classes"], several)["splits"]["test"]
     model = metrics.get("model", {})
     return {
         "name": name,

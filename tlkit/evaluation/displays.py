@@ -18,6 +18,7 @@ from tlkit.evaluation.metrics import (
     confused_pairs,
     headline_split,
 )
+from tlkit.labels import split_labels
 
 CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
 
@@ -42,9 +43,16 @@ def most_wrong(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
     return wrong.sort_values(["loss", "path"], ascending=[False, True]).head(n)
 
 
-def most_uncertain(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
-    """The `n` images of the headline split whose two best classes were the closest."""
+def most_uncertain(
+    predictions: pd.DataFrame, n: int = 12, multi_label: bool = False
+) -> pd.DataFrame:
+    """The `n` images of the headline split whose two best classes were the closest.
+
+    Of images with several labels: those whose answer is the least probable.
+    """
     table = headline(predictions)
+    if multi_label:
+        return table.sort_values(["confidence", "path"]).head(n)
     probabilities = table.filter(regex="^p_").to_numpy(dtype=float)
     best = np.partition(probabilities, -2, axis=1)
     order = np.lexsort((table["path"].to_numpy(dtype=str), best[:, -1] - best[:, -2]))
@@ -181,13 +189,17 @@ class ThresholdCurve:
 
 
 def threshold_curves(
-    predictions: pd.DataFrame, classes: Sequence[str], chosen: Sequence[str]
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    chosen: Sequence[str],
+    multi_label: bool = False,
 ) -> list[ThresholdCurve]:
     """The curves of some classes on the headline split; classes without images have none."""
     table = headline(predictions)
     curves: list[ThresholdCurve] = []
     for name in chosen if len(classes) <= LARGEST_MATRIX else ():
-        own = (table["label"] == name).to_numpy()
+        shows = {cell: name in split_labels(cell) for cell in set(table["label"])}
+        own = (table["label"].map(shows) if multi_label else table["label"] == name).to_numpy(bool)
         if not 0 < own.sum() < len(own):
             continue
         p = table[f"p_{name}"].to_numpy(dtype=float)

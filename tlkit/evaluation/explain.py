@@ -88,6 +88,13 @@ def grad_cam(
     return np.clip(np.stack(wide), 0, 1).astype(np.float32)
 
 
+def _asked(row: dict[Any, Any], classifier: Classifier) -> str:
+    """The class that a picture is explained for: the predicted one, of several the surest."""
+    if not classifier.multi_label:
+        return str(row["predicted"])
+    return max(classifier.classes, key=lambda name: row[f"p_{name}"])
+
+
 def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str, Any]:
     """Explain some pictures; the values are ready for JSON and for the report.
 
@@ -111,12 +118,13 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
     outputs = [classifier.model.get_layer(name).output for name in ends.values()]
     reader = keras.Model(classifier.model.input, outputs)
     index = {name: i for i, name in enumerate(classifier.classes)}
+    nothing = None if classifier.multi_label else ""  # of several labels, none is an answer
     images = []
     starts = range(0, len(table), BATCH)
     for start in track(starts, "what the network saw", total=len(starts)):
         rows = table.iloc[start : start + BATCH].to_dict("records")
         seen = np.stack([view(read_image(root / row["path"], view.at_least)) for row in rows])
-        heat = grad_cam(classifier, seen, [index[row["predicted"]] for row in rows])
+        heat = grad_cam(classifier, seen, [index[_asked(row, classifier)] for row in rows])
         maps = keras.tree.flatten(reader(seen.astype(np.float32), training=False))
         stages = dict(zip(ends, (np.asarray(each) for each in maps), strict=True))
         for i, row in enumerate(rows):
@@ -126,7 +134,7 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
                     "label": row["label"],
                     "predicted": row["predicted"],
                     "confidence": float(row["confidence"]),
-                    "right": row["label"] in ("", row["predicted"]),
+                    "right": row["label"] in (nothing, row["predicted"]),
                     "seen": encode(seen[i]),
                     "looked": encode(overlay(seen[i], heat[i])),
                     "stages": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from sklearn.metrics import (
 from tlkit.errors import DataError
 from tlkit.evaluation import intervals
 from tlkit.evaluation.intervals import accuracy_interval
+from tlkit.labels import split_labels
 
 SPLITS = ("train", "val", "test")
 AREAS = ("auc", "auc_interval", "average_precision", "average_precision_interval")
@@ -40,13 +41,17 @@ MOST_CONFUSED = 50
 LARGEST_LOSS = float(-np.log(np.finfo(np.float32).tiny))
 
 
-def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def score(
+    predictions: pd.DataFrame, classes: Sequence[str], multi_label: bool = False
+) -> dict[str, Any]:
     """Everything metrics.json says about how good the classifier is.
 
     Args:
         predictions: one row per image: path, split, label, predicted, confidence, loss and
             p_<class> for every class.
         classes: class names, in the order of the model's outputs.
+        multi_label: whether a label is a list such as `a;b`. Accuracy is the share of images whose
+            labels are all right then; `tlkit.evaluation.multilabel` says what comes with it.
 
     Returns:
         A dict without NaN: `classes`, `evaluated` (the headline split: test, else val, else
@@ -56,14 +61,19 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     Raises:
         DataError: there is nothing to score, or a label is not one of the classes.
     """
-    unknown = sorted(set(predictions["label"]) - set(classes))
+    from tlkit.evaluation import multilabel
+
+    cells = set(predictions["label"])
+    names = {name for cell in cells for name in split_labels(cell)} if multi_label else cells
+    unknown = sorted(names - set(classes))
     if unknown:
         raise DataError(
             f"Cannot score the label {unknown[0]!r}: the model knows {_listed(classes)}. "
             "Rename the folder or remove it."
         )
+    score_split = multilabel.score_split if multi_label else _score_split
     splits = {
-        split: _score_split(predictions[predictions["split"] == split], list(classes))
+        split: score_split(predictions[predictions["split"] == split], list(classes))
         for split in SPLITS
         if (predictions["split"] == split).any()
     }
@@ -77,6 +87,8 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "classes": list(classes),
         "evaluated": evaluated,
         **{key: headline[key] for key in HEADLINE},
+        **({key: headline[key] for key in multilabel.HEADLINE} if multi_label else {}),
+        **({"multi_label": True} if multi_label else {}),
         "splits": splits,
     }
 
@@ -163,17 +175,17 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     drawn_recall, drawn_f1 = intervals.class_scores(
         cells[0], cells[1], intervals.resample(counts[cells]), len(classes)
     )
-    curves = _areas(table, label, classes)
+    curves = areas(table, classes, lambda name: (table["label"] == name).to_numpy())
     per_class = [
         {
             "class": name,
             "images": int(support[i]),
-            "precision": _number(precision[i]),
+            "precision": number(precision[i]),
             "precision_interval": accuracy_interval(int(counts[i, i]), int(answers[i])),
-            "recall": _number(recall[i]) if support[i] else None,
+            "recall": number(recall[i]) if support[i] else None,
             "recall_interval": accuracy_interval(int(counts[i, i]), int(support[i])),
-            "f1": _number(f1[i]),
-            "f1_interval": _f1_interval(drawn_f1[:, i], f1[i], (support[i] + answers[i]) / 2),
+            "f1": number(f1[i]),
+            "f1_interval": f1_interval(drawn_f1[:, i], f1[i], (support[i] + answers[i]) / 2),
             **curves[i],
         }
         for i, name in enumerate(classes)
@@ -210,15 +222,22 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     }
 
 
-def _areas(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+def areas(
+    table: pd.DataFrame, classes: Sequence[str], shows: Callable[[str], np.ndarray]
+) -> list[dict[str, Any]]:
     """Each class against the rest: the areas under its ROC and its precision-recall curve.
+
+    Args:
+        table: with the columns p_<class>.
+        classes: names.
+        shows: from a class to whether each image shows it: bool, (images,).
 
     The interval of an average precision is that of a share of the class's images [Boyd, Eng & Page
     2013, section 4.1], in Wilson's form.
     """
     rows: list[dict[str, Any]] = []
-    for i, name in enumerate(classes):
-        own = label == i
+    for name in classes:
+        own = shows(name)
         positives, negatives = int(own.sum()), int((~own).sum())
         if not positives or not negatives or len(classes) > LARGEST_MATRIX:
             rows.append(dict.fromkeys(AREAS))
@@ -234,7 +253,7 @@ def _areas(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> list[d
     return rows
 
 
-def _f1_interval(samples: np.ndarray, f1: float, images: float) -> list[float] | None:
+def f1_interval(samples: np.ndarray, f1: float, images: float) -> list[float] | None:
     """None where F1 is undefined; `images` is the mean of the class's images and answers."""
     if np.isnan(f1):
         return None
@@ -249,7 +268,8 @@ def _top5(table: pd.DataFrame, label: np.ndarray, classes: list[str]) -> float |
     return float(top_k_accuracy_score(label, probabilities, k=5, labels=range(len(classes))))
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """None for NaN, which JSON does not know."""
     return None if np.isnan(value) else float(value)
 
 

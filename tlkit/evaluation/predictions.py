@@ -43,7 +43,8 @@ def predict(
         model, batches = features.for_prediction(part)
         with original_data_error(batches):
             probabilities = model.predict(batches, verbose=0)[: len(part.samples)]
-        tables.append(predictions_table(part.samples, probabilities, features.classifier.classes))
+        classes, several = features.classifier.classes, features.classifier.multi_label
+        tables.append(predictions_table(part.samples, probabilities, classes, several))
     return pd.concat(tables).sort_index()
 
 

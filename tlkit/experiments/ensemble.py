@@ -55,7 +55,9 @@ def ensemble(
     shares = _shares(weights, len(members))
     split = _one_split(members)
     classes = list(members[0].metrics["classes"])
-    predictions = average([member.predictions for member in members], shares, classes)
+    several = bool(members[0].metrics.get("multi_label"))
+    tables = [member.predictions for member in members]
+    predictions = average(tables, shares, classes, several)
     singles = compare_runs([member.folder for member in members])
     best = Path(singles.rows[0]["folder"])
 
@@ -72,7 +74,7 @@ def ensemble(
         run.write_table("predictions", predictions)
         facts = {row["folder"]: row for row in singles.rows}
         rows = [_member(facts[str(m.folder)], s) for m, s in zip(members, shares, strict=True)]
-        metrics = score(predictions, classes) | _passport(members, rows)
+        metrics = score(predictions, classes, several) | _passport(members, rows)
         run.write_metrics(metrics)
         against = compare_runs([run.folder, best])
         pair = against.pairs[0]
@@ -87,7 +89,10 @@ def ensemble(
 
 
 def average(
-    tables: Sequence[pd.DataFrame], shares: Sequence[float], classes: Sequence[str]
+    tables: Sequence[pd.DataFrame],
+    shares: Sequence[float],
+    classes: Sequence[str],
+    multi_label: bool = False,
 ) -> pd.DataFrame:
     """The weighted mean of the probabilities of several tables of predictions, image by image.
 
@@ -95,6 +100,7 @@ def average(
         tables: as in predictions.csv, of the same paths in any order.
         shares: of each table; they sum to 1.
         classes: in the order of the probabilities' columns.
+        multi_label: whether a label is a list such as `a;b`.
 
     Returns:
         A table of the same form, in the order of the first.
@@ -103,7 +109,7 @@ def average(
     samples = tables[0][["path", "split", "label"]]
     said = [table.set_index("path").loc[samples["path"], columns].to_numpy() for table in tables]
     mean = np.average(said, axis=0, weights=shares)
-    return predictions_table(samples, mean.astype(np.float32), classes)
+    return predictions_table(samples, mean.astype(np.float32), classes, multi_label)
 
 
 def parse_weights(text: str | None) -> list[float] | None:
@@ -138,7 +144,9 @@ def _one_split(members: Sequence[Run]) -> pd.DataFrame:
     classes, split = first.metrics["classes"], first.split
     rows = set(split.itertuples(index=False, name=None))
     for other in others:
-        if other.metrics["classes"] != classes:
+        if other.metrics["classes"] != classes or (
+            bool(other.metrics.get("multi_label")) != bool(first.metrics.get("multi_label"))
+        ):
             raise RunError(
                 f"{other.folder} knows the classes {_few(other.metrics['classes'])}, but "
                 f"{first.folder} {_few(classes)}: an ensemble needs runs of the same classes."

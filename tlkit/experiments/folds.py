@@ -26,6 +26,7 @@ from tlkit.checkpoint import Checkpoint
 from tlkit.errors import DataError, RecipeError
 from tlkit.evaluation.intervals import LEVEL
 from tlkit.interrupts import end_on_sigterm
+from tlkit.labels import strata
 from tlkit.recipe import Recipe
 from tlkit.run_log import log, named_file_errors, run_log
 from tlkit.runs import Run
@@ -91,7 +92,7 @@ def cross_validate(
         run.write_table("skipped", folder.skipped)
         run.write_table("predictions", predictions)
         run.write_metrics(
-            score(predictions, folder.classes)
+            score(predictions, folder.classes, folder.multi_label)
             | {"folds": {"rows": rows, **summarise(pd.DataFrame(rows))}}
             | _facts(resolved, folder, judged, rows, str(on))
         )
@@ -120,7 +121,10 @@ def fold_splits(
     # The deal depends on contents and seed, not on names or order, as a split does.
     samples = folder.samples[folder.samples["split"] != "test"].sort_values(["sha256", "path"])
     owners = groups.loc[samples.index]
-    for label, own in owners.groupby(samples["label"]):
+    texts = samples["label"]
+    if folder.multi_label:
+        texts = strata(texts, owners, folds)
+    for label, own in owners.groupby(texts):
         if own.nunique() < folds:
             raise DataError(
                 f"The class {label!r} has {own.nunique()} different images and needs one for each "
@@ -129,7 +133,7 @@ def fold_splits(
     config = recipe.data.model_copy(update={"test_split": 0.0})
     deal = StratifiedGroupKFold(folds, shuffle=True, random_state=recipe.seed)
     splits = []
-    for _, held_out in deal.split(np.zeros(len(samples)), samples["label"], owners):
+    for _, held_out in deal.split(np.zeros(len(samples)), texts, owners):
         part = copy.copy(folder)
         part.samples = samples.assign(split="").sort_index()
         part.samples.loc[samples.index[held_out], "split"] = "test"
@@ -164,12 +168,13 @@ def _train_fold(
         history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
     features.classifier = classifier.in_float32()
     predictions = predict(features, datasets)
-    calibration = fit_temperature(predictions, folder.classes)
-    predictions = calibration.apply(predictions, folder.classes)
+    several = folder.multi_label
+    calibration = fit_temperature(predictions, folder.classes, several)
+    predictions = calibration.apply(predictions, folder.classes, several)
     for name, table in (("split", split), ("history", history), ("predictions", predictions)):
         fold.write_table(name, table)
     table = predictions[predictions["split"] == "test"]
-    scores = score(table, folder.classes)["splits"]["test"]
+    scores = score(table, folder.classes, several)["splits"]["test"]
     row = {
         "fold": number,
         "trained_on": int((split["split"] == "train").sum()),

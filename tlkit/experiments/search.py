@@ -176,7 +176,7 @@ class Objective:
         features.classifier = classifier.in_float32()
         assert datasets.val is not None
         predictions = predict(features, datasets, [datasets.val])
-        calibration = fit_temperature(predictions, self.folder.classes)
+        calibration = fit_temperature(predictions, self.folder.classes, self.folder.multi_label)
         assert calibration.loss_after is not None
         right = predictions["label"] == predictions["predicted"]
         return calibration.loss_after, float(right.mean())

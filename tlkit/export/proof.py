@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tlkit.classifier import Classifier
 from tlkit.data.stream import stream_images
 from tlkit.data.transforms import Evaluation
 from tlkit.errors import DataError, ExportError
 from tlkit.export.formats import Calibration, Format
+from tlkit.labels import THRESHOLD, multi_hot
 from tlkit.progress import track
 
 IMAGES = 1000
@@ -103,6 +105,21 @@ class Proof:
         return asdict(self)
 
 
+def targets(cells: pd.Series, classifier: Classifier) -> NDArray[np.bool_]:
+    """Which classes each image shows: (images, classes)."""
+    if classifier.multi_label:
+        return multi_hot(cells, classifier.classes) > 0
+    numbers = {name: number for number, name in enumerate(classifier.classes)}
+    return np.eye(len(numbers), dtype=bool)[cells.map(numbers).to_numpy()]
+
+
+def decide(probabilities: NDArray[np.floating], multi_label: bool) -> NDArray[np.bool_]:
+    """Which classes are answered: (images, classes); one of each image, but for `multi_label`."""
+    if multi_label:
+        return probabilities >= THRESHOLD
+    return np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
+
+
 def prove(
     form: Format, export: Path, classifier: Classifier, rows: pd.DataFrame, root: Path, int8: bool
 ) -> Proof:
@@ -123,8 +140,7 @@ def prove(
         raise ExportError(f"The {form.name} export does not say the classes it was given.")
     run = form.load(export)
     difference, right, right_keras, flips = [], 0, 0, 0
-    numbers = {name: number for number, name in enumerate(classifier.classes)}
-    labels = rows["label"].map(numbers).to_numpy()
+    true = targets(rows["label"], classifier)
     images = stream_images([root / path for path in rows["path"]], view(classifier))
     for start, batch in track(images, "comparing with Keras", -(-len(rows) // 32)):
         pixels = batch.astype(np.float32)
@@ -133,10 +149,10 @@ def prove(
         if answer.shape != truth.shape:
             raise ExportError(f"The {form.name} export gives {answer.shape} for {truth.shape}.")
         difference.append(np.abs(answer - truth).max(axis=1))
-        label = labels[start : start + len(batch)]
-        right += int((answer.argmax(1) == label).sum())
-        right_keras += int((truth.argmax(1) == label).sum())
-        flips += int((answer.argmax(1) != truth.argmax(1)).sum())
+        said, meant = (decide(p, classifier.multi_label) for p in (answer, truth))
+        right += int((said == true[start : start + len(batch)]).all(1).sum())
+        right_keras += int((meant == true[start : start + len(batch)]).all(1).sum())
+        flips += int((said != meant).any(1).sum())
     all_of = np.concatenate(difference)
     name, package = form.runtime
     return Proof(

@@ -30,6 +30,7 @@ def thresholds(material: Material) -> dict[str, Any] | None:
         material.predictions,
         material.classes,
         [name for name in material.classes if name in chosen],
+        material.multi_label,
     )
     return {
         "split": SPLIT_NAMES[material.metrics["evaluated"]],

@@ -24,9 +24,11 @@ from tlkit.evaluation.displays import (
     most_wrong,
 )
 from tlkit.evaluation.metrics import SPLITS
+from tlkit.labels import split_labels
 from tlkit.report import charts, words
 from tlkit.report.words import SPLIT_NAMES, percent
 
+NO_LABEL = "(none)"
 # Pictures in each of the three grids, at most.
 GRID = 12
 # Up to here the matrix is a table with numbers; then a picture; above that only the worst pairs.
@@ -60,6 +62,11 @@ class Material:
         return self.metrics["classes"]
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image may show several classes; a label is a list such as `a;b` then."""
+        return bool(self.metrics.get("multi_label"))
+
+    @property
     def scores(self) -> dict[str, Any]:
         """The scores of the headline split."""
         return self.metrics["splits"][self.metrics["evaluated"]]
@@ -77,6 +84,7 @@ def summary(material: Material) -> dict[str, Any]:
         "verdict": words.verdict(metrics),
         "split": SPLIT_NAMES[metrics["evaluated"]],
         "scores": scores,
+        "multi_label": material.multi_label,
         "others": others,
         "seconds": _total_seconds(metrics),
         "notes": words.notes(metrics, len(material.skipped)),
@@ -115,8 +123,11 @@ def curves(material: Material) -> dict[str, Any] | None:
     }
 
 
-def confusion(material: Material) -> dict[str, Any]:
-    """The confusion matrix of the headline split, in the form that its size allows."""
+def confusion(material: Material) -> dict[str, Any] | None:
+    """The confusion matrix of the headline split, in the form that its size allows; None where an
+    image has several labels, as no class is taken for another then."""
+    if material.multi_label:
+        return None
     matrix = ConfusionMatrix.from_predictions(material.predictions, material.classes)
     count = len(matrix.classes)
     form = "table" if count <= LARGEST_TABLE else "picture" if count <= LARGEST_PICTURE else "pairs"
@@ -156,6 +167,7 @@ def per_class(material: Material) -> dict[str, Any]:
     return {
         "split": SPLIT_NAMES[material.metrics["evaluated"]],
         "rows": material.scores["per_class"],
+        "multi_label": material.multi_label,
         "macro_f1": material.scores["macro_f1"],
     }
 
@@ -166,7 +178,7 @@ def pictures(material: Material) -> dict[str, Any]:
     n = min(GRID, max(4, material.scores["images"] // 4))
     chosen = {
         "wrong": most_wrong(material.predictions, n),
-        "uncertain": most_uncertain(material.predictions, n),
+        "uncertain": most_uncertain(material.predictions, n, material.multi_label),
         "right": most_correct(material.predictions, n),
     }
     return {
@@ -191,7 +203,10 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
     held_out = material.predictions[material.predictions["split"].isin(["val", "test"])]
     table = held_out if len(held_out) else headline(material.predictions)
     table = table.sort_values(["loss", "path"], ascending=[False, True])
-    place = {name: i for i, name in enumerate(material.classes)}
+    # Of several labels, every set that occurs is a name of its own.
+    cells = set(table["label"]) | set(table["predicted"])
+    names = [*material.classes, *sorted(cells - set(material.classes))]
+    place = {name: i for i, name in enumerate(names)}
     probabilities = table[[f"p_{name}" for name in material.classes]].to_numpy(dtype=float)
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     images = [
@@ -207,7 +222,7 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
     ]
     splits = [split for split in SPLITS if (table["split"] == split).any()]
     return {
-        "classes": material.classes,
+        "classes": [name or NO_LABEL for name in names],
         "splits": splits,
         "split_names": SPLIT_NAMES,
         "evaluated": material.metrics["evaluated"],
@@ -217,7 +232,10 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
 
 def data(material: Material) -> dict[str, Any]:
     """How many images of each class went where, and what was skipped."""
-    counts = pd.crosstab(material.predictions["label"], material.predictions["split"])
+    images = material.predictions[["label", "split"]]
+    if material.multi_label:
+        images = images.assign(label=images["label"].map(split_labels)).explode("label")
+    counts = pd.crosstab(images["label"], images["split"])
     splits = [split for split in SPLITS if split in counts]
     counts = counts.reindex(index=material.classes, columns=splits, fill_value=0)
     rows = [
@@ -230,8 +248,8 @@ def data(material: Material) -> dict[str, Any]:
         "folder": Path(root).name if root else None,
         "splits": [SPLIT_NAMES[split] for split in splits],
         "rows": rows,
-        "totals": [int(n) for n in counts.sum()],
-        "total": int(counts.to_numpy().sum()),
+        "totals": [int((material.predictions["split"] == split).sum()) for split in splits],
+        "total": len(material.predictions),
         "skipped": _rows(material.skipped),
         "empty_classes": material.metrics.get("data", {}).get("empty_classes", []),
     }
@@ -256,11 +274,11 @@ def image(row: dict[str, Any]) -> dict[str, Any]:
     """One picture with its caption's values and its alternative text."""
     return {
         "path": row["path"],
-        "label": row["label"],
-        "predicted": row["predicted"],
+        "label": row["label"] or NO_LABEL,
+        "predicted": row["predicted"] or NO_LABEL,
         "confidence": float(row["confidence"]),
         "right": row["label"] == row["predicted"],
-        "alt": f"{row['label']} photo predicted as {row['predicted']}, "
+        "alt": f"{row['label'] or NO_LABEL} photo predicted as {row['predicted'] or NO_LABEL}, "
         f"{percent(row['confidence'], 0)}",
     }
 

@@ -23,16 +23,20 @@ def verdict(metrics: dict[str, Any]) -> str:
     low, high = scores["accuracy_interval"]
     split = SPLIT_NAMES[metrics["evaluated"]]
     pictures = f"{split} picture" if images == 1 else f"{split} pictures"
-    start = (
-        f"It names {correct:,} of {images:,} {pictures} correctly ({percent(scores['accuracy'])})"
-    )
+    what = f"{correct:,} of {images:,} {pictures}"
+    start = f"It names {what} correctly ({percent(scores['accuracy'])})"
+    if metrics.get("multi_label"):
+        start = (
+            f"It names all labels of {what} correctly ({percent(scores['accuracy'])}), and decides "
+            f"{percent(1 - scores['hamming_loss'])} of all questions “does it show this?” rightly"
+        )
     if metrics["evaluated"] == "train":
         return (
             f"{start}, but it was trained on these very pictures, so this says nothing about new "
             "ones; hold some out with --val-split."
         )
     common, share = _majority(scores)
-    if low <= share:
+    if low <= share and not metrics.get("multi_label"):
         return (
             f"{start}; that is not clearly better than always answering “{common}”, "
             f"which would be right for {percent(share)}."
@@ -67,7 +71,8 @@ def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
         )
     common, share = _majority(scores)
     balanced = scores["balanced_accuracy"]
-    if scores["accuracy"] - min(balanced, scores["macro_f1"]) > 0.05:
+    misleads = scores["accuracy"] - min(balanced, scores["macro_f1"]) > 0.05
+    if misleads and not metrics.get("multi_label"):
         found.append(
             f"Accuracy misleads here, because “{common}” makes up {percent(share)} of the "
             f"pictures. Every class counted alike, it is {percent(balanced)} (balanced accuracy; "
@@ -165,17 +170,30 @@ def summary(
         f"{percent(row['confidence'], 0)})"
         for row in most_wrong(predictions, 5).to_dict("records")
     ]
-    f1_low, f1_high = scores["macro_f1_interval"]
+    several = bool(metrics.get("multi_label"))
     lines = [
-        f"accuracy {scores['accuracy']:.3f} on {images:,} {SPLIT_NAMES[metrics['evaluated']]} "
-        f"pictures (95 % interval {low:.3f} to {high:.3f})",
-        f"macro-F1 {scores['macro_f1']:.3f} ({f1_low:.3f} to {f1_high:.3f}), balanced accuracy "
-        f"{scores['balanced_accuracy']:.3f}",
+        f"{'all labels right' if several else 'accuracy'} {scores['accuracy']:.3f} on "
+        f"{images:,} {SPLIT_NAMES[metrics['evaluated']]} pictures "
+        f"(95 % interval {low:.3f} to {high:.3f})",
+        _beside(scores, several),
         f"most wrong: {'; '.join(wrong) if wrong else f'none, all {images:,} are right'}",
         f"report {report}",
         f"would help most: {advice(advise(metrics, predictions, history))}",
     ]
     return "\n".join(map(printable, lines))
+
+
+def _beside(scores: dict[str, Any], multi_label: bool) -> str:
+    """The numbers that stand beside accuracy."""
+    low, high = scores["macro_f1_interval"]
+    macro = f"macro-F1 {scores['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
+    if not multi_label:
+        return f"{macro}, balanced accuracy {scores['balanced_accuracy']:.3f}"
+    precision = scores["mean_average_precision"]
+    return (
+        f"{'' if precision is None else f'mAP {precision:.3f}, '}{macro}, micro-F1 "
+        f"{scores['micro_f1']:.3f}, Hamming loss {scores['hamming_loss']:.4f}"
+    )
 
 
 def pair_verdict(pair: Pair) -> str:

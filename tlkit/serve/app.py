@@ -30,7 +30,7 @@ class Model:
 
     def __init__(self, classifier: Classifier, reject_below: float = 0.0):
         self.classifier = classifier
-        self.detail = Detail(classifier.classes, None, reject_below)
+        self.detail = Detail(classifier.classes, None, reject_below, classifier.multi_label)
         self._one_at_a_time = threading.Lock()
 
     def warm_up(self) -> None:
