@@ -63,6 +63,13 @@ def test_a_missing_epoch_is_a_gap_and_no_measurement_is_no_chart():
     assert learning_chart(curves, "accuracy") is None
 
 
+def test_stages_that_are_unfrozen_in_turn_have_short_names():
+    phases = ["head", "fine-tune stage2", "fine-tune stage1"]
+    history = pd.DataFrame({"phase": phases, "loss": [0.5, 0.4, 0.3]})
+    chart = learning_chart(LearningCurves.from_history(history), "loss")
+    assert [mark["name"] for mark in chart.marks["dividers"]] == ["head", "stage2", "stage1"]
+
+
 def test_one_epoch_and_a_perfect_accuracy_can_be_drawn():
     chart = learning_chart(make_curves(accuracy=[1.0]), "accuracy")
     assert chart.x.ticks == [(1, "1")]

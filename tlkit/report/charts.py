@@ -107,7 +107,10 @@ def learning_chart(curves: LearningCurves, quantity: str) -> Chart | None:
         value = phase.curves[f"val_{quantity}"][place]
         if math.isfinite(value):
             best.append((x.at(phase.best), y.at(value)))
-    starts = [(x.at(phase.epochs[0] - 0.5), phase.name) for phase in curves.phases]
+    # Stage by stage there are many phases, and little room: "fine-tune stage4" is called "stage4".
+    names = [phase.name.rpartition(" ")[2] for phase in curves.phases]
+    places = [x.at(phase.epochs[0] - 0.5) for phase in curves.phases]
+    starts = list(zip(places, names, strict=True))
     dividers = [
         {"x": place, "name": name, "first": i == 0} for i, (place, name) in enumerate(starts)
     ]
