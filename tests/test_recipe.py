@@ -23,6 +23,7 @@ def test_the_resolved_recipe_repeats_itself(tmp_path: Path) -> None:
         {"schedule": "step", "decay_epochs": "3,5", "weights": "none", "backbone": "googlenet"},
         {"schedule": "polynomial", "mixup": 0.2, "cutmix": 1.0, "ema": 0.99},
         {"schedule": "exponential", "augment": "rotate 20, flip"},
+        {"optimizer": "adamw", "epochs": 1},
     ],
 )
 def test_what_is_filled_in_is_no_new_setting(settings: dict[str, object], tmp_path: Path) -> None:

@@ -121,7 +121,8 @@ class TrainConfig(_Config):
     nesterov: bool | None = None
     """Of SGD; true when absent, unless momentum is 0."""
     weight_decay: float | None = Field(None, gt=0)
-    """Share of each kernel, times the rate, that a step takes off it beside the gradient."""
+    """Share of each kernel, times the rate, that a step takes off it beside the gradient;
+    AdamW's is 0.004 when absent."""
     l2: float | None = Field(None, gt=0)
     """Adds l2 * sum(kernel ** 2) to the loss, as Keras writes it: twice that in the gradient."""
     clip_norm: float | None = Field(None, gt=0)

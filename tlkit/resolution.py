@@ -151,6 +151,8 @@ def _resolve_optimizer(train: TrainConfig) -> None:
     why = f"with train.optimizer = {train.optimizer!r}"
     if train.optimizer not in ("sgd", "rmsprop"):
         _refuse_given(train, ("momentum",), why)
+    if train.optimizer == "adamw":
+        train.weight_decay = train.weight_decay or 0.004  # Keras' own, written down
     if train.optimizer != "sgd":
         _refuse_given(train, ("nesterov",), why)
         return
