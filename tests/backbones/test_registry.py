@@ -139,15 +139,20 @@ def test_too_small_an_image_is_a_clear_error(name):
 @pytest.mark.parametrize("name", QUICK)
 def test_training_moves_every_weight_and_fine_tuning_no_statistics(name):
     row = get_backbone(name)
-    model = small_classifier(row)
-    images = np.random.default_rng(0).normal(size=(4, *model.input_shape[1:])).astype("float32")
-
-    start = values(model.trainable_weights)
-    still = set(start)
-    for _ in range(5):  # drop-path leaves some columns out of a step
-        train(model, images)
-        now = values(model.trainable_weights)
-        still = {path for path in still if np.array_equal(start[path], now[path])}
+    still: set[str] | None = None
+    for seed in range(3):  # a ReLU may start dead, drop-path leaves columns out: others move then
+        keras.utils.set_random_seed(seed)
+        model = small_classifier(row)
+        shape = (4, *model.input_shape[1:])
+        images = np.random.default_rng(seed).normal(size=shape).astype("float32")
+        start = values(model.trainable_weights)
+        still = set(start) if still is None else still
+        for _ in range(2):
+            train(model, images)
+            now = values(model.trainable_weights)
+            still = {path for path in still if np.array_equal(start[path], now[path])}
+            if not still:
+                break
         if not still:
             break
     assert still == set()
