@@ -138,7 +138,7 @@ def _about_saved_model(folder: Path) -> dict[str, Any]:
 def _write_onnx(classifier: Classifier, folder: Path, calibration: Calibration | None) -> None:
     onnx = require("onnx", "export", "The export to onnx")
     file = folder / "model.onnx"
-    with _plain_functions():
+    with _plain_functions(), _plain_constants(classifier.model):
         _keras_export(classifier, file, "onnx")
     model = onnx.load(file)
     given, output = model.graph.input[0], model.graph.output[0]
@@ -172,6 +172,23 @@ def _plain_functions() -> Iterator[None]:
         yield
     finally:
         tf.function = whole
+
+
+@contextlib.contextmanager
+def _plain_constants(model: Any) -> Iterator[None]:
+    """Normalization keeps tensors from outside the graph, which tf2onnx takes for inputs; arrays
+    become constants of the graph."""
+    import keras
+
+    layers = [each for each in model.layers if isinstance(each, keras.layers.Normalization)]
+    before = [(layer.mean, layer.variance) for layer in layers]
+    for layer in layers:
+        layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+    try:
+        yield
+    finally:
+        for layer, (mean, variance) in zip(layers, before, strict=True):
+            layer.mean, layer.variance = mean, variance
 
 
 def _load_onnx(file: Path) -> Run:
