@@ -12,10 +12,10 @@ from tlkit.classifier import build_classifier
 from tlkit.export.formats import FORMATS
 
 
-def test_grouped_convolutions_and_constants_reach_onnx(tmp_path: Path) -> None:
+def test_groups_constants_and_gelu_reach_onnx(tmp_path: Path) -> None:
     image = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 1, 2])(image)
-    x = keras.layers.Conv2D(8, 3)(x)
+    x = keras.layers.Conv2D(8, 3, activation="gelu")(x)
     x = keras.layers.Conv2D(16, 3, groups=4, strides=2)(x)
     output = keras.layers.Dense(2, "softmax")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, output)

@@ -141,6 +141,7 @@ def _write_onnx(classifier: Classifier, folder: Path, calibration: Calibration |
     with _plain_functions(), _plain_constants(classifier.model):
         _keras_export(classifier, file, "onnx")
     model = onnx.load(file)
+    _spell_out_erfc(model.graph, onnx.helper)
     given, output = model.graph.input[0], model.graph.output[0]
     for node in model.graph.node:
         node.output[:] = ["probabilities" if name == output.name else name for name in node.output]
@@ -154,6 +155,21 @@ def _write_onnx(classifier: Classifier, folder: Path, calibration: Calibration |
     )
     onnx.checker.check_model(model)
     onnx.save(model, file)
+
+
+def _spell_out_erfc(graph: Any, make: Any) -> None:
+    """TensorFlow's GELU asks for erfc, which ONNX has not and tf2onnx leaves: it is 1 - erf."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            erf = f"{node.output[0]}/erf"
+            nodes.append(make.make_node("Erf", list(node.input), [erf]))
+            node = make.make_node("Sub", ["tlkit/one", erf], list(node.output), node.name)
+        nodes.append(node)
+    if len(nodes) > len(graph.node):
+        graph.initializer.append(make.make_tensor("tlkit/one", 1, [], [1.0]))  # 1: float32
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 @contextlib.contextmanager
