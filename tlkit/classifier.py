@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import keras
 
 from tlkit import freezing
 from tlkit.backbones import apply_backbone, apply_top
+from tlkit.backbones._keras_file import read_numbers
 from tlkit.backbones._preprocess import preprocess
 from tlkit.backbones._registry import Backbone, get_backbone, load
+from tlkit.backbones._survive import survive
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.errors import BackboneError, RunError
 from tlkit.head import add_head, probabilities
@@ -246,6 +249,7 @@ def load_classifier(path: Path) -> Classifier:
     """
     facts = read_facts(path)
     try:
+        survive(partial(read_numbers, path))
         model = keras.saving.load_model(path, compile=False)
         if (facts["img_size"], len(facts["classes"])) != (
             model.input_shape[1],

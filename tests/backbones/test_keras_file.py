@@ -1,6 +1,8 @@
 """Weights in Keras' own files, and those of keras.applications."""
 
+import contextlib
 import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -88,6 +90,22 @@ def test_truncated(suffix, tmp_path):
     for share in (0, 0.1, 0.5, 0.9):
         path.write_bytes(data[: int(len(data) * share)])
         assert path.name in refusal(read_keras_file, path)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+def test_damaged_anywhere(tmp_path):
+    """h5py raises whatever it stumbles over, and its C library was seen to crash."""
+    dice, model = random.Random(0), tlkit.build_backbone("tiny")
+    for suffix in (".keras", ".weights.h5", ".h5"):
+        data = save(model, tmp_path / f"net{suffix}").read_bytes()
+        path = tmp_path / f"damaged{suffix}"
+        for _ in range(20):
+            changed = bytearray(data)
+            for _ in range(dice.randrange(1, 12)):
+                changed[dice.randrange(len(data))] = dice.choice((0, 1, 127, 128, 254, 255))
+            path.write_bytes(changed)
+            with contextlib.suppress(WeightsError):
+                read_keras_file(path)
 
 
 def test_nothing_that_a_keras_file_describes_is_built(tmp_path):

@@ -18,6 +18,7 @@ import numpy as np
 
 from tlkit.backbones._download import check_reachable, failure
 from tlkit.backbones._registry import Backbone
+from tlkit.backbones._survive import survive
 from tlkit.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -38,22 +39,11 @@ def read_keras_file(path: str | Path) -> Arrays:
     Raises:
         WeightsError: damaged, of another kind, or it points outside itself.
     """
-    import h5py
-
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else path.open("rb") as file:
-            if isinstance(file, zipfile.ZipFile):
-                info = file.getinfo("model.weights.h5")
-                if info.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError("its weights are compressed, which Keras never does")
-                source: Any = io.BytesIO(file.read(info))
-            else:
-                source = file
-            with h5py.File(source, "r") as h5:
-                legacy = _child(h5, "model_weights") if "model_weights" in h5 else h5
-                arrays = _legacy(legacy) if "layer_names" in legacy.attrs else _by_name(h5)
-    except (OSError, ValueError, LookupError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
+        survive(lambda: read_numbers(path))
+        arrays = read_numbers(path)
+    except Exception as error:  # on a damaged file h5py raises whatever it stumbles over
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise WeightsError(
             f"Cannot read the weights file {path}: it is truncated, damaged or no Keras file"
@@ -161,6 +151,39 @@ def _keras_folder() -> Path:
 
 
 # --- reading ---
+
+
+def read_numbers(path: Path) -> Arrays:
+    """As `read_keras_file`, but with whatever error h5py has."""
+    import h5py
+
+    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else path.open("rb") as file:
+        if isinstance(file, zipfile.ZipFile):
+            info = file.getinfo("model.weights.h5")
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("its weights are compressed, which Keras never does")
+            source: Any = io.BytesIO(file.read(info))
+        else:
+            source = file
+        with h5py.File(source, "r") as h5:
+            legacy = _child(h5, "model_weights") if "model_weights" in h5 else h5
+            return _legacy(legacy) if "layer_names" in legacy.attrs else _by_name(h5)
+
+
+def _read(path: Path) -> Arrays:
+    import h5py
+
+    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else path.open("rb") as file:
+        if isinstance(file, zipfile.ZipFile):
+            info = file.getinfo("model.weights.h5")
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("its weights are compressed, which Keras never does")
+            source: Any = io.BytesIO(file.read(info))
+        else:
+            source = file
+        with h5py.File(source, "r") as h5:
+            legacy = _child(h5, "model_weights") if "model_weights" in h5 else h5
+            return _legacy(legacy) if "layer_names" in legacy.attrs else _by_name(h5)
 
 
 def _weighted(model: keras.Model, skip: frozenset[str]) -> list[keras.Layer]:

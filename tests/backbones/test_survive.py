@@ -1,0 +1,28 @@
+import os
+import signal
+import time
+
+import pytest
+
+from tlkit.backbones import _survive
+from tlkit.backbones._survive import survive
+
+
+def test_a_crash_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the HDF5 library crashes on it"):
+        survive(lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+def test_what_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_survive, "PATIENCE", 0.2)
+    with pytest.raises(ValueError, match=r"does not end within 0\.2 s"):
+        survive(lambda: time.sleep(60))
+
+
+def test_the_rest_is_left_to_whoever_asks() -> None:
+    seen: list[int] = []
+    for work in (lambda: seen.append(1), lambda: 1 / 0, lambda: [][1]):
+        survive(work)
+    assert not seen, "it happened elsewhere"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
