@@ -19,7 +19,8 @@
   const show = (file, answer) => {
     const card = find("answer").content.cloneNode(true);
     const best = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-    const verdict = answer.predicted === null ? "don’t know" : `${answer.predicted} ${percent(answer.confidence)}`;
+    // An empty answer: of several labels, none applies.
+    const verdict = answer.predicted === null ? "don’t know" : `${answer.predicted || "none of them"} ${percent(answer.confidence)}`;
     card.querySelector("h2").textContent = verdict;
     card.querySelector(".path").textContent = file.name;
     card.querySelector(".seen").src = `data:image/jpeg;base64,${answer.seen}`;
