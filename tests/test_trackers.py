@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import tlkit
-from tlkit.errors import RecipeError
+from tlkit.errors import MissingPackageError
 from tlkit.trackers import check
 
 
@@ -72,7 +72,7 @@ def test_nothing_is_tracked_unasked(run: tlkit.Run) -> None:
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     check(["csv"])
-    with pytest.raises(RecipeError, match=r"pip install 'tlkit\[mlflow\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'tlkit\[mlflow\]'"):
         check(["csv", "mlflow"])

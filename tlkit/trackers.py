@@ -5,7 +5,6 @@ Of a head that is solved instead of trained they are told the iterations as if t
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tlkit.errors import RecipeError
+from tlkit.extras import require
 from tlkit.recipe import Recipe, Tracker, flat
 from tlkit.runs import Run
 
@@ -33,14 +32,11 @@ def check(names: Sequence[Tracker]) -> None:
     """Find out before the training whether the packages are there.
 
     Raises:
-        RecipeError: one is not.
+        MissingPackageError: one is not.
     """
     for name in names:
-        package = EXTRAS.get(name)
-        if package and importlib.util.find_spec(package) is None:
-            raise RecipeError(
-                f"--track {name} needs the package {package}: pip install 'tlkit[{package}]'."
-            )
+        if package := EXTRAS.get(name):
+            require(package, package, f"--track {name}")
 
 
 def trackers(run: Run, recipe: Recipe) -> Watchers:

@@ -8,7 +8,6 @@ so a search that was stopped goes on.
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from tlkit import pipeline
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError, RunError, TlkitError
 from tlkit.experiments.search_space import Space, read_space, suggest
+from tlkit.extras import require
 from tlkit.interrupts import end_on_sigterm
 from tlkit.recipe import Recipe, make_recipe, set_key
 from tlkit.run_log import log, named_file_errors, run_log
@@ -83,8 +83,7 @@ def search(
     Raises:
         TlkitError: what was wrong, what arrived, what to do next.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise RecipeError("A search needs the package optuna: pip install 'tlkit[search]'.")
+    require("optuna", "search", "A search")
     if trials < 1:
         raise RecipeError(f"--trials is 1 or more; got {trials}.")
     values, space = read_space(Path(recipe))
