@@ -51,7 +51,9 @@ def test_it_says_what_the_paired_test_says(tmp_path: Path, runs: list[tlkit.Run]
     assert pair.first == "mean", "independent mistakes are fewer in the mean"
     assert facts["against_best"]["distinguishable"]
     assert pair.distinguishable
-    assert "better than the best single run" in ensemble_verdict(facts)
+    says = ensemble_verdict(facts)
+    assert "better than the best single run" in says
+    assert f"by {100 * pair.difference:.1f} points" in says
     page = found.report.read_text()
     assert ensemble_verdict(facts) in page
     assert 'id="ensemble"' in page

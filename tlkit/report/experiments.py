@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tlkit.report.sections import Material
-from tlkit.report.words import SPLIT_NAMES, p_value, percent
+from tlkit.report.words import SPLIT_NAMES, p_value
 
 
 def ensemble(material: Material) -> dict[str, Any] | None:
@@ -35,7 +35,7 @@ def ensemble_verdict(facts: dict[str, Any]) -> str:
     if not pair["distinguishable"]:
         return f"It cannot be told apart from the best single run, “{best}”: {counts}."
     better = "better" if facts["is_first"] else "worse"
-    points = percent(abs(pair["difference"]))
+    points = f"{100 * abs(pair['difference']):.1f} points"
     return f"It is {better} than the best single run, “{best}”, by {points}: {counts}."
 
 
