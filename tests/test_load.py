@@ -43,9 +43,13 @@ def many_pictures(folder: Path, classes: int, per_class: int) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("classes", "per_class", "megabytes"), [(200, 25, 1500), (2000, 3, 2500), (200, 250, 2500)]
+    ("classes", "per_class", "megabytes"),
+    [
+        pytest.param(200, 25, 1500, marks=pytest.mark.slow),
+        pytest.param(2000, 3, 2500, marks=pytest.mark.load),
+        pytest.param(200, 250, 2500, marks=pytest.mark.load),
+    ],
 )
 def test_memory_handles_and_temporary_files(
     classes: int, per_class: int, megabytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,7 +32,7 @@ print(json.dumps([len(folder.samples), len(folder.skipped), wrong, memory() - be
 
 
 @pytest.mark.parametrize(
-    ("files", "seed"), [(FILES, 0), pytest.param(20_000, 1, marks=pytest.mark.slow)]
+    ("files", "seed"), [(FILES, 0), pytest.param(20_000, 1, marks=pytest.mark.load)]
 )
 def test_every_file_is_a_sample_or_a_row_with_a_reason(
     files: int, seed: int, tmp_path: Path
