@@ -170,22 +170,6 @@ def read_numbers(path: Path) -> Arrays:
             return _legacy(legacy) if "layer_names" in legacy.attrs else _by_name(h5)
 
 
-def _read(path: Path) -> Arrays:
-    import h5py
-
-    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else path.open("rb") as file:
-        if isinstance(file, zipfile.ZipFile):
-            info = file.getinfo("model.weights.h5")
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise ValueError("its weights are compressed, which Keras never does")
-            source: Any = io.BytesIO(file.read(info))
-        else:
-            source = file
-        with h5py.File(source, "r") as h5:
-            legacy = _child(h5, "model_weights") if "model_weights" in h5 else h5
-            return _legacy(legacy) if "layer_names" in legacy.attrs else _by_name(h5)
-
-
 def _weighted(model: keras.Model, skip: frozenset[str]) -> list[keras.Layer]:
     """Layers with weights; EfficientNet's input statistics are the row's preprocessing instead."""
     import keras
