@@ -85,6 +85,12 @@ def test_sure_mistakes_ask_for_a_look_at_the_labels():
     assert kind(make_case(1.0, 0.9, confidence=0.91)) == "more pictures", "20 of 200 is its word"
 
 
+def test_a_network_that_learned_nothing_is_told_to_learn_before_anything_else():
+    case = make_case(0.34, 0.3, confidence=0.97)
+    assert kind(case) == "learn"
+    assert kind(make_case(0.5, 0.3, confidence=0.97)) == "fix labels"
+
+
 def test_without_held_out_pictures_the_first_thing_is_to_hold_some_out():
     _, predictions = make_case(1.0, 0.9)
     train = predictions[predictions["split"] == "train"]

@@ -9,7 +9,9 @@ import pandas as pd
 
 from tlkit.evaluation.displays import LearningCurves, headline
 
-Kind = Literal["hold out", "fix labels", "more pictures", "train longer", "fine-tune", "nothing"]
+Kind = Literal[
+    "hold out", "learn", "fix labels", "more pictures", "train longer", "fine-tune", "nothing"
+]
 
 # A mistake made with more confidence than this is a sure one.
 SURE = 0.9
@@ -48,6 +50,10 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
     images, mistakes = scores["images"], scores["images"] - scores["correct"]
     if metrics["evaluated"] == "train":
         return Advice("hold out", {})
+    train = metrics["splits"].get("train")
+    asked = train is not None and len(history) and not metrics.get("multi_label")
+    if asked and train["accuracy_interval"][0] <= _guessing(train):
+        return Advice("learn", {"train": train["accuracy"], "guessing": _guessing(train)})
     high = scores["accuracy_interval"][1]
     facts: dict[str, Any] = {"images": images, "mistakes": mistakes}
     audit = metrics.get("audit") or {"very_doubtful": 0, "images": 1}
@@ -60,7 +66,6 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
         return Advice("fix labels", facts | {"sure": sure, "expected": expected})
     if mistakes <= max(1, 0.005 * images):
         return Advice("nothing", facts)
-    train = metrics["splits"].get("train")
     if train is None or not len(history):
         return Advice("more pictures", facts | {"class": _hardest(scores)})
     facts |= {"train": train["accuracy"], "learned_from": train["images"]}
@@ -97,6 +102,11 @@ def _sure_mistakes(predictions: pd.DataFrame) -> tuple[int, float]:
     table = headline(predictions)
     sure = table[table["confidence"] > SURE]
     return int((sure["label"] != sure["predicted"]).sum()), float((1 - sure["confidence"]).sum())
+
+
+def _guessing(scores: dict[str, Any]) -> float:
+    """The accuracy of always naming the most frequent class."""
+    return float(max(row["images"] for row in scores["per_class"]) / max(1, scores["images"]))
 
 
 def _hardest(scores: dict[str, Any]) -> str | None:

@@ -105,6 +105,12 @@ def advice(found: Advice) -> str:
             return (
                 "hold some pictures out (--val-split 0.2): nothing was measured on new ones so far"
             )
+        case "learn":
+            return (
+                f"trained weights (--weights imagenet) or longer training: it names "
+                f"{percent(facts['train'])} of the pictures it learned from correctly, no more "
+                f"than guessing would ({percent(facts['guessing'])})"
+            )
         case "fix labels" if "doubtful" in facts:
             return (
                 f"mend the labels: {facts['doubtful']:,} of {facts['of']:,} are very doubtful; "
