@@ -227,7 +227,7 @@ def _jpeg_header(data: bytes) -> _Jpeg | None:
 
 def _decode_jpeg(data: bytes, jpeg: _Jpeg, flags: int) -> NDArray[np.uint8] | None:
     """OpenCV's decode, EXIF orientation applied; None when it cannot."""
-    _check_scans(data[jpeg.offset :], jpeg.width * jpeg.height)
+    _check_scans(data, jpeg.offset, jpeg.width * jpeg.height)
     try:
         with _room_for(jpeg.width * jpeg.height):
             return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
@@ -265,8 +265,8 @@ def _check_size(width: int, height: int, size: int) -> None:
         raise DataError(f"too large: {width} x {height} pixels out of {size:,} bytes")
 
 
-def _check_scans(data: bytes, pixels: int) -> None:
-    scans = data.count(b"\xff\xda")
+def _check_scans(data: bytes, start: int, pixels: int) -> None:
+    scans = data.count(b"\xff\xda", start)
     if scans * pixels > MAX_SCANNED:
         raise DataError(f"too many scans: {scans:,} over {pixels:,} pixels")
 
@@ -295,7 +295,7 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=[kind])
     _check_size(*image.size, len(data))
     if kind == "JPEG":
-        _check_scans(data, image.width * image.height)
+        _check_scans(data, 0, image.width * image.height)
     return image
 
 
