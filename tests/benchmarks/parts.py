@@ -1,4 +1,4 @@
-"""The parts that are no training: the loader alone, and predicting, beside what tf.data users write.
+"""The parts that are no training: the loader alone, and predicting, beside what tf.data users do.
 
     python tests/benchmarks/parts.py loader [--side 500] [--pictures 400]
     python tests/benchmarks/parts.py predict RUN FOLDER
