@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from tlkit import machines
 from tlkit.errors import DeviceError
+from tlkit.extras import require
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,29 @@ class Device:
 
     Attributes:
         kind: "cpu" or "gpu".
-        count: how many devices share a batch.
-        strategy: tf.distribute.MirroredStrategy when count > 1, else None.
+        count: how many devices share a batch, over all processes.
+        strategy: tf.distribute.MirroredStrategy when count > 1 on TensorFlow, else None.
+        processes: how many train together; only JAX's may be several.
     """
 
     kind: str
     count: int = 1
     strategy: Any = None
+    processes: int = 1
 
     def scope(self) -> AbstractContextManager[Any]:
         """Build and compile models inside this."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
+    def sharing(self, model: Any, batches: Sequence[Any]) -> AbstractContextManager[None]:
+        """Compile and train a model inside this; several devices of JAX share the batches then."""
+        if self.count == 1 or self.strategy:
+            return contextlib.nullcontext()
+        return machines.sharing(model, batches)
+
     def __str__(self) -> str:
-        return self.kind if self.count == 1 else f"{self.count} {self.kind}s"
+        devices = self.kind if self.count == 1 else f"{self.count} {self.kind}s"
+        return devices if self.processes == 1 else f"{devices} in {self.processes} processes"
 
 
 @contextlib.contextmanager
@@ -57,13 +68,32 @@ def quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def import_keras(verbose: bool = False) -> Any:
-    """Import Keras and its backend without their start-up chatter (`verbose` lets it through)."""
+def import_keras(verbose: bool = False, backend: str | None = None) -> Any:
+    """Import Keras and its backend without their start-up chatter (`verbose` lets it through).
+
+    Args:
+        verbose: show it.
+        backend: "tensorflow" or "jax"; what KERAS_BACKEND or keras.json says when None.
+
+    Raises:
+        DeviceError: Keras runs on another backend in this process already.
+        MissingPackageError: JAX is not installed.
+    """
     if "keras" not in sys.modules:
+        if backend == "jax":
+            require("jax", "jax", "The JAX backend")
+        if backend is not None:
+            os.environ["KERAS_BACKEND"] = backend
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
         with contextlib.nullcontext() if verbose else quiet_stderr():
-            import keras  # noqa: F401
-    return sys.modules["keras"]
+            import keras
+    keras = sys.modules["keras"]
+    if backend not in (None, keras.backend.backend()):
+        raise DeviceError(
+            f"backend = {backend!r} was asked for, but Keras runs on {keras.backend.backend()} in "
+            f"this process already; set KERAS_BACKEND={backend} before Python starts."
+        )
+    return keras
 
 
 def prepare(device: str = "auto", seed: int = 0) -> Device:
@@ -126,4 +156,6 @@ def _prepare_jax(device: str) -> Device:
         raise DeviceError(
             f"--device gpu was asked for, but JAX runs on {kind!r}; use --device cpu."
         )
-    return Device("gpu" if kind == "gpu" else "cpu")
+    return Device(
+        "gpu" if kind == "gpu" else "cpu", jax.device_count(), processes=jax.process_count()
+    )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast, get_args
+from typing import TYPE_CHECKING, Any, TextIO, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,12 @@ from tlkit.data.search import find_files
 from tlkit.data.transforms import MOST_VIEWS
 from tlkit.errors import DataError, RecipeError, RunError
 from tlkit.evaluation.answers import Answer, Counts, Detail, Format, write_answers
+from tlkit.model_file import read_facts
 from tlkit.progress import track
 from tlkit.runs import Run
 
 if TYPE_CHECKING:
-    from tlkit.classifier import Classifier
+    from tlkit.evaluation.answering import Answering
 
 
 def predict(
@@ -46,7 +46,8 @@ def predict(
         a file that cannot be read has an error and no prediction.
     """
     source, files = _opened(run), find_files(images)
-    answers, classifier = _answers(source, files, tta)
+    answering = _answering(source, tta)
+    answers, classifier = answering(files), answering.classifier
     detail = Detail(classifier.classes, top_k, reject_below, classifier.multi_label)
     return pd.DataFrame(
         [detail.row(answer) for answer in track(answers, "images")], columns=detail.columns
@@ -62,6 +63,7 @@ def predict_to(
     top_k: int | None = None,
     reject_below: float = 0.0,
     tta: int = 1,
+    ray: bool = False,
 ) -> Counts:
     """Classify any number of images and write each answer as it comes.
 
@@ -69,6 +71,7 @@ def predict_to(
         run, images, top_k, reject_below, tta: as for `predict`.
         output: the file to write; the terminal when None.
         form: table, csv or jsonl; what the output's name ends with when None, else a table.
+        ray: let the workers of a Ray cluster do it; the answers are the same, in the same order.
 
     Returns:
         How many files there were.
@@ -80,8 +83,14 @@ def predict_to(
     written = _format(form, output)
     source, files = _opened(run), find_files(images)
     with _writable(output) as file:
-        answers, classifier = _answers(source, files, tta)
-        detail = Detail(classifier.classes, top_k, reject_below, classifier.multi_label)
+        if ray:
+            answers, facts = _by_ray(source, files, tta)
+            classes, several = facts["classes"], facts.get("multi_label", False)
+        else:
+            answering = _answering(source, tta)
+            answers = answering(files)
+            classes, several = answering.classifier.classes, answering.classifier.multi_label
+        detail = Detail(classes, top_k, reject_below, several)
         # On a terminal the lines themselves show how far it is.
         shown = answers if file.isatty() else track(answers, "images")
         return write_answers(shown, detail, file, written)
@@ -152,8 +161,8 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
     folder = ImageFolder(data, min_classes=1, multi_label=several)
     samples = folder.samples.assign(split="test")
     paths = (folder.root / path for path in samples["path"])
-    answers, classifier = _answers(source, paths, tta)
-    classes = classifier.classes
+    answering = _answering(source, tta)
+    answers, classes = answering(paths), answering.classifier.classes
     if unknown := sorted(set(folder.classes) - set(classes)):
         raise DataError(
             f"{data} has the class {unknown[0]!r}, which the model does not know; it knows "
@@ -196,25 +205,27 @@ def _opened(run: Run | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
 
-def _answers(source: Run, files: Iterator[Path], tta: int) -> tuple[Iterator[Answer], Classifier]:
-    """The answers to come, and the classifier whose classes they are about."""
+def _answering(source: Run, tta: int) -> Answering:
+    _check_views(tta)
+    from tlkit.evaluation.answering import Answering
+
+    return Answering(source, tta)
+
+
+def _by_ray(
+    source: Run, files: Iterator[Path], tta: int
+) -> tuple[Iterator[Answer], dict[str, Any]]:
+    """The answers to come from a cluster, and what there is to know of the network, unloaded."""
+    _check_views(tta)
+    from tlkit.evaluation.by_ray import answers_by_ray
+
+    facts = read_facts(source.members[0][0].model_file)
+    return answers_by_ray(source, files, tta), facts
+
+
+def _check_views(tta: int) -> None:
     if not 1 <= tta <= MOST_VIEWS:
         raise RecipeError(f"--tta is a number of views from 1 to {MOST_VIEWS}; got {tta}.")
-    members = source.members
-    from tlkit import device
-
-    device.import_keras()
-    from tlkit.classifier import load_classifier
-    from tlkit.evaluation.predictions import answer_files, averaged
-
-    classifiers = [load_classifier(member.model_file) for member, _ in members]
-    shares = [share for _, share in members]
-    # The members go hand in hand, so that a few batches wait for the others, not all files.
-    parts = [
-        answer_files(classifier, own, views=tta)
-        for classifier, own in zip(classifiers, tee(files, len(members)), strict=True)
-    ]
-    return averaged(parts, shares), classifiers[0]
 
 
 @contextlib.contextmanager

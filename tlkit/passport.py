@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import sys
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,9 @@ def _unfrozen(what: str | None) -> str:
 
 def versions() -> dict[str, str]:
     """Of tlkit, Python and the packages that decide a number."""
-    packages = ("tensorflow", "keras", "numpy", "albumentations", "scikit-learn")
+    packages = ["tensorflow", "keras", "numpy", "albumentations", "scikit-learn"]
+    if "jax" in sys.modules:
+        packages.append("jax")
     return {
         "tlkit": tlkit.__version__,
         "python": platform.python_version(),

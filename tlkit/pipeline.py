@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tlkit import machines
 from tlkit.backbones._registry import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
@@ -55,11 +56,17 @@ def finetune(
         epochs=5.
 
     Returns:
-        The run: `run.metrics`, `run.predictions`, `run.model`, `run.report`.
+        The run: `run.metrics`, `run.predictions`, `run.model`, `run.report`. Of several processes
+        that train together (`tlkit.machines`) only process 0 returns, the others end.
 
     Raises:
         TlkitError: what was wrong, what arrived, what to do next; no half-written run is left.
     """
+    if resume and machines.launched():
+        raise RecipeError(
+            "--resume is for one process, and this one was started as one of several; go on on one "
+            "machine, or begin anew without --resume."
+        )
     checkpoint = Checkpoint.find(Path(output), name) if resume else None
     if checkpoint is not None:
         with checkpoint.released_on_error():
@@ -70,7 +77,10 @@ def finetune(
         return finished
     else:
         resolved = resolve(data, recipe, settings)
-        new = Run.create(Path(output), name, exist_ok)
+        if resolved.backend == "jax":
+            machines.join()
+        with machines.agreed():
+            new = Run.create(machines.folder(Path(output)), name, exist_ok)
         with named_file_errors(new):
             checkpoint = Checkpoint.start(new, resolved.to_toml())
     run = checkpoint.run
@@ -139,7 +149,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     with clock("import"):
         from tlkit import device
 
-        device.import_keras()
+        device.import_keras(backend=recipe.backend)
         from tlkit import trainer
         from tlkit.evaluation.agreement import agreement
         from tlkit.evaluation.explain import explain, worth_explaining
@@ -148,15 +158,16 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit.evaluation.predictions import predict
         from tlkit.evaluation.temperature import fit_temperature
         from tlkit.memory import with_smaller_batches
-        from tlkit.trackers import trackers
+        from tlkit.trackers import nobody, trackers
 
         on = device.prepare(recipe.device, recipe.seed)
+        machines.check_same(split.to_csv())
     with clock("build"):
         classifier, datasets, features = assemble(recipe, folder.classes, split, on)
     for step in classifier.steps:
         log.info("%s", step)
     trainer.check(recipe.train, classifier, datasets)
-    watchers = trackers(run, recipe)
+    watchers = trackers(run, recipe) if machines.first() else nobody
 
     if not checkpoint.finished("scan"):
         checkpoint.finish("check")
@@ -175,6 +186,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         history = trainer.fit(
             classifier, datasets, recipe.train, features, on, checkpoint, watchers
         )
+    machines.leave()  # from here on process 0 is alone
     run.write_table("history", history)
     features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):

@@ -175,6 +175,8 @@ class Recipe(_Config):
     """Stochastic depth: the chance that the last block is skipped in training; the first hardly
     is."""
     seed: int = Field(0, ge=0)
+    backend: Literal["tensorflow", "jax"] | None = None
+    """What Keras computes with; as KERAS_BACKEND or keras.json say when absent, else TensorFlow."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: int | None = Field(None, ge=1, le=256)
     """Threads that decode images; the number of processors when absent."""

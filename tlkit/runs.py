@@ -20,6 +20,9 @@ from tlkit.errors import RunError
 from tlkit.foreign_text import from_cell, to_cell
 from tlkit.model_file import read_facts
 
+# Where pyarrow is installed pandas keeps text in it, and it takes no name that is not Unicode.
+pd.set_option("mode.string_storage", "python")
+
 TEXTS = ("path", "label", "predicted", "split", "sha256", "reason")
 """Columns that hold text in any of a run's tables."""
 

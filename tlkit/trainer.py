@@ -6,6 +6,7 @@ Keras' own `fit` with Keras' own callbacks; the few callbacks here only watch.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from tlkit import freezing, training_state
+from tlkit import freezing, machines, training_state
 from tlkit.callbacks import HISTORY, AveragedWeights, EpochLog, StopRequest, stop_on_ctrl_c
 from tlkit.checkpoint import Checkpoint
 from tlkit.classifier import Classifier
@@ -81,6 +82,11 @@ def check(config: TrainConfig, classifier: Classifier, datasets: Datasets) -> No
         RecipeError: no such stage to unfreeze, or what Keras cannot do on several devices.
         DataError: the file of class weights cannot be used.
     """
+    if machines.place()[1] > 1 and (config.mixup is not None or config.cutmix is not None):
+        raise RecipeError(
+            "train.mixup and train.cutmix mix the images of a batch, which several processes read "
+            "in parts; leave them out, or train in one process."
+        )
     if config.accumulate is not None and datasets.train.devices > 1:
         raise RecipeError(
             f"train.accumulate = {config.accumulate} is for one device, and there are "
@@ -134,7 +140,8 @@ def fit(
     saved = checkpoint.training()
     rows: list[dict[str, Any]] = saved[1]["history"] if saved else []
     done: list[str] = saved[1]["done"] if saved else []
-    with stop_on_ctrl_c() as stop:
+    alone = device.processes == 1  # of several, none may stop or choose a batch size by itself
+    with stop_on_ctrl_c() if alone else contextlib.nullcontext(StopRequest()) as stop:
         for phase in plan(config, classifier.weights is not None, _stages(config, classifier)):
             if phase.unfreeze is not None:
                 freezing.unfreeze(classifier.model, classifier.row, phase.unfreeze)
@@ -153,7 +160,10 @@ def fit(
                     saving, watchers(phase.name),
                 )  # fmt: skip
 
-            with_smaller_batches(datasets, device.count, run)
+            if alone:
+                with_smaller_batches(datasets, device.count, run)
+            else:
+                run()
             if not stop.asked:
                 done.append(phase.name)
                 arrays, facts = training_state.take(classifier, datasets, rows)
@@ -181,7 +191,6 @@ def _run_phase(
         return
     with device.scope():
         cut = _cut(classifier, datasets, config, features)
-        rate = _compile(cut, phase, classifier, config, device)
     trainable = sum(math.prod(weight.shape) for weight in cut.model.trainable_weights)
     log.info(
         "%s: %s parameters train%s for up to %d epochs at a rate of %g",
@@ -191,33 +200,38 @@ def _run_phase(
         phase.epochs,
         phase.lr,
     )
-    watched = "val_loss" if cut.val is not None else "loss"
-    callbacks: list[keras.callbacks.Callback] = [
-        *([AveragedWeights()] if config.ema is not None else []),
-        EpochLog(phase.name, phase.epochs, rows, rate),
-        keras.callbacks.TerminateOnNaN(),
-        stop,
-        keras.callbacks.EarlyStopping(watched, patience=config.patience, restore_best_weights=True),
-    ]
-    if config.schedule == "plateau":
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                watched, factor=config.decay_rate, patience=config.decay_epochs
+    with device.sharing(cut.model, (datasets.train, datasets.val)):
+        with device.scope():
+            rate = _compile(cut, phase, classifier, config, device)
+        watched = "val_loss" if cut.val is not None else "loss"
+        callbacks: list[keras.callbacks.Callback] = [
+            *([AveragedWeights()] if config.ema is not None else []),
+            EpochLog(phase.name, phase.epochs, rows, rate),
+            keras.callbacks.TerminateOnNaN(),
+            stop,
+            keras.callbacks.EarlyStopping(
+                watched, patience=config.patience, restore_best_weights=True
+            ),
+        ]
+        if config.schedule == "plateau":
+            callbacks.append(
+                keras.callbacks.ReduceLROnPlateau(
+                    watched, factor=config.decay_rate, patience=config.decay_epochs
+                )
             )
-        )
-    saving.follow(cut, [callback for callback in callbacks if callback is not stop])
-    callbacks += [*watching, saving]
-    with original_data_error(datasets.train, cut.val), at_safe_points():
-        cut.model.fit(
-            cut.train,
-            validation_data=cut.val,
-            epochs=phase.epochs,
-            initial_epoch=saving.initial_epoch,
-            callbacks=callbacks,
-            class_weight=weights,
-            shuffle=False,  # the batches shuffle themselves, from the recipe's seed
-            verbose=0,
-        )
+        saving.follow(cut, [callback for callback in callbacks if callback is not stop])
+        callbacks += [*watching, saving]
+        with original_data_error(datasets.train, cut.val), at_safe_points():
+            cut.model.fit(
+                cut.train,
+                validation_data=cut.val,
+                epochs=phase.epochs,
+                initial_epoch=saving.initial_epoch,
+                callbacks=callbacks,
+                class_weight=weights,
+                shuffle=False,  # the batches shuffle themselves, from the recipe's seed
+                verbose=0,
+            )
     losses = [row["loss"] for row in rows if row["phase"] == phase.name]
     if not all(map(math.isfinite, losses)):
         rate = "--head-lr" if phase.name == "head" else "--lr"
@@ -264,8 +278,9 @@ def _compile(
         optimizer=make_optimizer(config, rate, factors),
         loss=make_loss(config, classifier.multi_label),
         metrics=[make_metric(classifier.multi_label)],
-        # XLA pays on a GPU; on a CPU it is several times slower for depthwise convolutions.
-        jit_compile=device.kind == "gpu",
+        # XLA pays on a GPU; on a CPU it is several times slower for TensorFlow's depthwise
+        # convolutions. JAX has nothing else.
+        jit_compile=device.kind == "gpu" or keras.backend.backend() == "jax",
     )
     # With several devices the optimizer's variables must be made inside the strategy.
     cut.model.optimizer.build(cut.model.trainable_variables)

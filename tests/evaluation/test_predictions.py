@@ -8,7 +8,7 @@ import numpy as np
 from tests.conftest import make_pictures
 from tlkit.data.images import read_image
 from tlkit.data.transforms import TestTimeViews
-from tlkit.evaluation.predictions import answer_files
+from tlkit.evaluation.predictions import Warming, answer_files
 
 
 class MeanColour:
@@ -36,7 +36,7 @@ def test_a_long_list_is_read_no_faster_than_it_is_answered(tmp_path: Path) -> No
             consumed += 1
             yield folder / ("red" if consumed % 2 else "blue") / "00.jpg"
 
-    answers = answer_files(stand_in(), endless(), batch_size=8, workers=2)
+    answers = answer_files(Warming(stand_in()), endless(), batch_size=8, workers=2)
     for number in range(1, 801):
         answer = next(answers)
         assert answer.probabilities is not None
@@ -50,12 +50,12 @@ def test_bad_files_keep_their_place(tmp_path: Path) -> None:
     files = sorted(folder.rglob("*.jpg"))
     files[1].write_bytes(b"")
     files[4].unlink()
-    answers = list(answer_files(stand_in(), iter(files), batch_size=3))
+    answers = list(answer_files(Warming(stand_in()), iter(files), batch_size=3))
     assert [answer.path for answer in answers] == [str(file) for file in files]
     assert [answer.error for answer in answers] == [
         *("", "empty file", "", "", "no such file or directory", "")
     ]
-    only_bad = list(answer_files(stand_in(), iter([files[1]])))
+    only_bad = list(answer_files(Warming(stand_in()), iter([files[1]])))
     assert only_bad[0].probabilities is None
 
 
@@ -64,7 +64,7 @@ def test_views_of_a_picture_are_averaged(tmp_path: Path) -> None:
     bad = folder / "bad.jpg"
     bad.write_bytes(b"no picture")
     files = [*sorted(folder.glob("*/*.jpg"))[:5], bad, *sorted(folder.glob("*/*.jpg"))[5:]]
-    answers = list(answer_files(stand_in(), iter(files), batch_size=8, views=3))
+    answers = list(answer_files(Warming(stand_in()), iter(files), batch_size=8, views=3))
     assert [answer.path for answer in answers] == [str(file) for file in files]
     assert [bool(answer.error) for answer in answers] == [file == bad for file in files]
     views = TestTimeViews(3, 16)

@@ -43,6 +43,10 @@ def finetune(
     seed: Annotated[
         int | None, typer.Option(help="Of split, shuffling and initial weights. [default: 0]")
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="tensorflow or jax; jax for several machines. [default: tensorflow]"),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu. [default: auto]")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", help="Threads that read images.")

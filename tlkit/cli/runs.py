@@ -57,12 +57,16 @@ def predict(
         float, typer.Option(min=0, max=1, help='Say "don\'t know" below this confidence.')
     ] = 0.0,
     tta: Views = 1,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="On the cluster of RAY_ADDRESS, or on all processors here."),
+    ] = False,
 ) -> None:
     """Classify images with a run's model; writes each answer as it comes."""
     from tlkit import inference
 
     counts = inference.predict_to(
-        run, images, output, form, top_k=top_k, reject_below=reject_below, tta=tta
+        run, images, output, form, top_k=top_k, reject_below=reject_below, tta=tta, ray=ray
     )
     print(f"{counts}{f', in {output}' if output else ''}", file=sys.stderr)
 

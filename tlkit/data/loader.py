@@ -71,6 +71,7 @@ class ImageBatches(keras.utils.PyDataset):
         paths: of the pictures, as in `samples`.
         labels: int64, (pictures,), class numbers; empty where pictures have several.
         epoch: number of the current epoch, from 0; set it to go on where a run ended.
+        part: which part of each batch is read, of how many: another process reads the others.
         failure: the error that a picture raised in one of Keras' threads (`original_data_error`).
 
     Raises:
@@ -113,6 +114,7 @@ class ImageBatches(keras.utils.PyDataset):
         self.labels = np.empty(0, np.int64) if multi_label else ones.to_numpy(np.int64)
         self._several = multi_hot(samples["label"], self.classes) if multi_label else None
         self.epoch = 0
+        self.part = (0, 1)
         self.failure: DataError | None = None
 
     @classmethod
@@ -165,14 +167,16 @@ class ImageBatches(keras.utils.PyDataset):
         return images, self.one_hot(rows)
 
     def rows_of_batch(self, order: NDArray[np.int64], index: int) -> NDArray[np.int64]:
-        """What batch `index` holds of an epoch's `order`.
+        """What this process reads of batch `index` of an epoch's `order`.
 
         Several devices need parts of one size, so the last batch is filled up from the epoch's
         start, as PyTorch's DistributedSampler does; whoever predicts drops what is too many.
         """
         rows = order[index * self.batch_size : (index + 1) * self.batch_size]
         missing = -len(rows) % self.devices
-        return np.concatenate([rows, np.resize(order, missing)]) if missing else rows
+        filled = np.concatenate([rows, np.resize(order, missing)]) if missing else rows
+        number, parts = self.part
+        return np.split(filled, parts)[number]
 
     def one_hot(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Labels of some rows of `samples`: float32, (rows, classes)."""

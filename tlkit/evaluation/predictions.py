@@ -71,8 +71,28 @@ def _plain(classifier: Classifier) -> Run:
     return lambda batch: np.asarray(classifier.model.predict_on_batch(batch.astype(np.float32)))
 
 
+class Warming:
+    """A classifier's forward pass: Keras at first, OpenVINO once there have been many images.
+
+    Args:
+        classifier: a loaded classifier.
+    """
+
+    def __init__(self, classifier: Classifier):
+        self.classifier, self.seen = classifier, 0
+        self._run = _plain(classifier)
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of a batch of pictures, (pictures, classes)."""
+        before, self.seen = self.seen, self.seen + len(batch)
+        if self.seen >= WORTH > before:  # there are many: what OpenVINO costs it now saves
+            sample = partial(np.copy, batch[:8])
+            self._run = Engines(self.classifier.model, sample, WORTH).fastest(True)
+        return self._run(batch)
+
+
 def answer_files(
-    classifier: Classifier,
+    engine: Warming,
     paths: Iterable[Path],
     batch_size: int = 32,
     workers: int | None = None,
@@ -81,7 +101,7 @@ def answer_files(
     """Classify files as they come: a few batches are in memory, whatever their number.
 
     Args:
-        classifier: a loaded classifier.
+        engine: of a loaded classifier; it can go on with more files afterwards.
         paths: any number of files.
         batch_size: pictures per forward pass.
         workers: threads that decode; the number of processors when None.
@@ -90,6 +110,7 @@ def answer_files(
     Yields:
         An answer per file, in order; one that cannot be read has an error.
     """
+    classifier = engine.classifier
     crop = classifier.row.preprocess.crop
     transform = TestTimeViews(views, classifier.size, classifier.resize, crop)
     under_way: deque[Path] = deque()
@@ -106,15 +127,11 @@ def answer_files(
 
     batch_size = max(1, batch_size // views) * views  # an image's views stay together
     images = stream_images(noted(), transform, cycle(range(views)), batch_size, workers, note)
-    run = _plain(classifier)
     for start, batch in images:
-        if start + len(batch) >= WORTH > start:  # there are many: what OpenVINO costs it now saves
-            sample = batch[:8]
-            run = Engines(classifier.model, partial(np.copy, sample), WORTH).fastest(True)
         first, end = start // views, (start + len(batch)) // views
         bad = [errors.pop(number, None) for number in range(first, end)]
         good = any(error is None for error in bad)
-        p = run(batch) if good else np.zeros((len(batch), len(classifier.classes)), np.float32)
+        p = engine(batch) if good else np.zeros((len(batch), len(classifier.classes)), np.float32)
         for error, seen in zip(bad, p.reshape(len(bad), views, -1), strict=True):
             path = under_way.popleft()
             if error is None:

@@ -78,7 +78,7 @@ def cross_validate(
         log.info("%s, in %d folds", pipeline.describe(folder, splits[0]), folds)
         tables, rows = [], []
         for number, split in enumerate(splits, start=1):
-            device.import_keras()
+            device.import_keras(backend=resolved.backend)
             on = device.prepare(resolved.device, resolved.seed)
             table, row = _train_fold(number, split, resolved, folder, on, run)
             tables.append(table)

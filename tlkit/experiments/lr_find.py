@@ -59,7 +59,7 @@ def find_rate(
     folder, split = pipeline.scan(resolved)
     from tlkit import device
 
-    device.import_keras()
+    device.import_keras(backend=resolved.backend)
     from tlkit import trainer
     from tlkit.experiments.rising_rate import RisingRate
 

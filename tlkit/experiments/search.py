@@ -145,7 +145,8 @@ class Objective:
 
         from tlkit import device
 
-        device.import_keras()
+        recipe = with_values(self.base, drawn)
+        device.import_keras(backend=recipe.backend)
         import keras
 
         from tlkit import trainer
@@ -154,7 +155,6 @@ class Objective:
         from tlkit.experiments.pruning import Pruning
 
         keras.utils.clear_session()  # of the trial before; graphs would pile up
-        recipe = with_values(self.base, drawn)
         on = device.prepare(recipe.device, recipe.seed)
         pruning = Pruning(trial)
 
