@@ -45,7 +45,7 @@ def test_a_broken_part_is_a_row(
         raise ImportError("libopenvino.so: cannot open\nshared object file")
 
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(doctor, "import_openvino", broken)
+    monkeypatch.setattr(doctor, "openvino_core", broken)
     monkeypatch.setattr(doctor, "offline", lambda: None)
     monkeypatch.setattr(doctor, "connection_problem", lambda url: "huggingface.co: no route")
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "not" / "there"))

@@ -12,7 +12,7 @@ from PIL import Image
 import tlkit
 
 RUN = """
-import json, os, resource, sys, tempfile
+import json, os, sys, tempfile
 from pathlib import Path
 
 def handles():
@@ -25,7 +25,9 @@ before = handles()
 run = tlkit.finetune(sys.argv[1], output=sys.argv[2], name="load", backbone="lenet5_modern",
                      weights=sys.argv[3], val_split=0.34, freeze_epochs=5, head_lr=0.01)
 after = handles()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+# Not ru_maxrss, which begins with what the process that started this one had.
+status = Path("/proc/self/status").read_text()
+peak = int(status.partition("VmHWM:")[2].split()[0]) // 1024
 print(json.dumps({"before": before, "after": after, "peak": peak}))
 """
 

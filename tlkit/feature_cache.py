@@ -209,10 +209,11 @@ class FeatureCache:
         files = sorted(_files(self.root), key=lambda file: file[1].st_mtime)
         excess = sum(stat.st_size for _, stat in files) - self.limit
         for path, stat in files:
-            old_rest = path.name.startswith(".") and time.time() - stat.st_mtime > ABANDONED
-            if old_rest or (
-                excess > 0 and path not in self._in_use and path.suffix in (".npy", ".npz")
-            ):
+            if path.name.startswith("."):  # another process may be writing it
+                unused = time.time() - stat.st_mtime > ABANDONED
+            else:
+                unused = path not in self._in_use and path.suffix in (".npy", ".npz") and excess > 0
+            if unused:
                 path.unlink(missing_ok=True)
                 excess -= stat.st_size
 

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit import freezing
+from tlkit import freezing, model_file
 from tlkit.backbones import BACKBONES, apply_backbone, apply_top, get_backbone
 from tlkit.backbones._registry import list_backbones, load, stage_of
 from tlkit.complexity import macs, shapes_only, trainable_parameters
@@ -62,6 +62,10 @@ def test_counts_are_the_rows(network):
     assert macs(model) == row.macs
     assert features.shape[-1] == row.features
     assert model.output.shape == (None, row.classes)
+
+
+def test_a_saved_model_of_it_is_held_safe(network):
+    model_file._check_classes(json.loads(network[2].to_json()))
 
 
 def test_every_weighted_layer_is_of_a_stage_or_the_top(network):

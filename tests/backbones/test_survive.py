@@ -19,10 +19,20 @@ def test_what_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         survive(lambda: time.sleep(60))
 
 
-def test_the_rest_is_left_to_whoever_asks() -> None:
+def test_the_rest_is_left_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
+    children: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", counted)
     for work in (lambda: seen.append(1), lambda: 1 / 0, lambda: [][1]):
         survive(work)
     assert not seen, "it happened elsewhere"
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(children) == 3
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
