@@ -20,7 +20,7 @@ MEMBERS = {"metadata.json", "config.json", "model.weights.h5", FACTS}
 # (module, class): what tlkit's networks are described with.
 ALLOWED = re.compile(
     r"keras\.(layers|initializers|regularizers|constraints|src\.ops\.\w+) \w+"
-    r"|keras DTypePolicy|keras\.src\.models\.functional Functional"
+    r"|keras (DTypePolicy|Sequential)|keras\.src\.models\.functional Functional"
     r"|keras\.src\.applications\.(convnext LayerScale|inception_resnet_v2 CustomScaleLayer)"
     r"|None __(ellipsis|keras_tensor|numpy|slice)__"
 )
