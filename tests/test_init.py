@@ -35,3 +35,11 @@ def test_light_commands_do_not_import_a_framework(code: str) -> None:
     heavy = "{'tensorflow', 'keras', 'jax', 'torch'}"
     check = f"{code}\nimport sys\nassert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_help_does_not_even_import_pandas() -> None:
+    code = (
+        "import sys; from tlkit.cli import app; app(['--help'], standalone_mode=False); "
+        "assert not {'pandas', 'numpy', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

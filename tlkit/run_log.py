@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from tlkit import native_output
 from tlkit.errors import RunError
 from tlkit.foreign_text import printable
-from tlkit.runs import Run
+
+if TYPE_CHECKING:
+    from tlkit.runs import Run
 
 log = logging.getLogger(__name__)
 
