@@ -24,6 +24,7 @@ from tlkit.backbones._preprocess import preprocess
 from tlkit.backbones._registry import Backbone, get_backbone, load
 from tlkit.backbones._survive import survive
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
+from tlkit.complexity import numbers
 from tlkit.errors import BackboneError, RunError
 from tlkit.head import add_head, probabilities
 from tlkit.model_file import FACTS, read_facts
@@ -232,8 +233,8 @@ def _first_steps(
         second = Step(2, "freeze them", f"all {stages} stages keep what they know", body, body, 0)
     else:
         second = Step(2, "freeze nothing", "random weights: every layer will train", body, 0, body)
-    frozen = sum(_size(w) for w in model.non_trainable_weights)
-    trainable = sum(_size(w) for w in model.trainable_weights)
+    frozen = numbers(model.non_trainable_weights)
+    trainable = numbers(model.trainable_weights)
     whole = (frozen + trainable, frozen, trainable)
     names = ", ".join(layer.name.removeprefix("head_") for layer in new)
     third = Step(3, "add new layers", f"{head.kind or 'linear'} head: {names}", *whole)
@@ -302,10 +303,3 @@ def _with_drop_path(row: Backbone, rate: float) -> Backbone:
             "skip; leave it out."
         )
     return replace(row, arguments={**row.arguments, "drop_path_rate": rate})
-
-
-def _size(weight: Any) -> int:
-    size = 1
-    for dimension in weight.shape:
-        size *= dimension
-    return size

@@ -7,7 +7,7 @@ out, for one image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,7 +51,12 @@ def macs(model: keras.Model) -> int:
 
 def trainable_parameters(model: keras.Model) -> int:
     """Numbers that training moves."""
-    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return numbers(model.trainable_weights)
+
+
+def numbers(weights: Iterable[keras.Variable]) -> int:
+    """How many numbers some weights hold."""
+    return sum(math.prod(weight.shape) for weight in weights)
 
 
 @contextmanager
@@ -85,8 +90,8 @@ def _row(layer: layers.Layer) -> tuple[Any, ...]:
         type(layer).__name__,
         shape,
         math.prod(shape) * BYTES / 1024,
-        sum(math.prod(w.shape) for w in layer.weights),
-        sum(math.prod(w.shape) for w in layer.trainable_weights),
+        numbers(layer.weights),
+        numbers(layer.trainable_weights),
         multiplications,
         multiplications or _pooled(layer, shape),
     )

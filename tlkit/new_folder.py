@@ -8,9 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tlkit.errors import DataError, TlkitError
+
 
 @contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(
+    target: Path, failure: type[TlkitError] = DataError, hint: str = ""
+) -> Iterator[Path]:
     """An empty folder beside `target` that takes its place when all went well.
 
     Otherwise nothing is left, neither of it nor of the parents made for it, and what was at
@@ -18,10 +22,21 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     Args:
         target: need not exist; a folder there is replaced.
+        failure: what to raise.
+        hint: what to do next, behind the message.
 
     Raises:
-        OSError: something cannot be written.
+        failure: something cannot be written.
     """
+    try:
+        with _replacing(target) as folder:
+            yield folder
+    except OSError as error:
+        raise failure(f"Cannot write {target}: {error.strerror or error}.{hint}") from None
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
     before = next(parent for parent in target.absolute().parents if parent.exists())
     target.parent.mkdir(parents=True, exist_ok=True)
     room = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))

@@ -26,6 +26,7 @@ def steps_taken(
 ) -> tuple[Step, ...]:
     """The steps with what came of the training, and fine-tuning as a fifth where there was some."""
     from tlkit.classifier import Step
+    from tlkit.complexity import numbers
 
     *first, fourth = classifier.steps
     phases = {phase.name: phase for phase in LearningCurves.from_history(history).phases}
@@ -47,8 +48,7 @@ def steps_taken(
     steps = [*first, replace(fourth, detail=f"{fourth.detail}: {outcome(main)}")]
     if tuned := [name for name in phases if name.startswith("fine-tune")]:
         model = classifier.model
-        frozen = sum(weight.numpy().size for weight in model.non_trainable_weights)
-        total = model.count_params()
+        frozen, total = numbers(model.non_trainable_weights), model.count_params()
         came_of_it = "; ".join(
             f"{name.removeprefix('fine-tune').strip()} {outcome(name)}".strip() for name in tuned
         )
@@ -101,9 +101,10 @@ def passport(
 ) -> dict[str, Any]:
     """What metrics.json says besides the scores: the steps, the model, its data, the versions, the
     time."""
+    from tlkit.complexity import numbers
+
     model = classifier.model
-    frozen = sum(int(weight.numpy().size) for weight in model.non_trainable_weights)
-    parameters = model.count_params()
+    frozen, parameters = numbers(model.non_trainable_weights), model.count_params()
     weights = classifier.weights
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -21,6 +21,7 @@ from tlkit import freezing, machines, training_state
 from tlkit.callbacks import HISTORY, AveragedWeights, EpochLog, StopRequest, stop_on_ctrl_c
 from tlkit.checkpoint import Checkpoint
 from tlkit.classifier import Classifier
+from tlkit.complexity import trainable_parameters
 from tlkit.data.loader import Datasets, original_data_error
 from tlkit.data.mixing import MixedBatches
 from tlkit.device import Device
@@ -191,7 +192,7 @@ def _run_phase(
         return
     with device.scope():
         cut = _cut(classifier, datasets, config, features)
-    trainable = sum(math.prod(weight.shape) for weight in cut.model.trainable_weights)
+    trainable = trainable_parameters(cut.model)
     log.info(
         "%s: %s parameters train%s for up to %d epochs at a rate of %g",
         phase.name,

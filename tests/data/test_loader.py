@@ -189,9 +189,9 @@ def test_sets_that_are_not_there_are_none(root: Path) -> None:
     assert datasets.parts() == (datasets.train_eval,)
 
 
-def test_for_evaluation_follows_the_classifier(root: Path, samples: pd.DataFrame) -> None:
-    classifier = SimpleNamespace(classes=("bird", "cat", "dog"), size=24, resize="stretch", row=ROW)
-    data = ImageBatches.for_evaluation(samples, root, classifier)
+def test_classes_size_and_resize_are_those_asked_for(root: Path, samples: pd.DataFrame) -> None:
+    classes = ("bird", "cat", "dog")
+    data = ImageBatches(samples, root, classes, 24, "stretch", ROW.preprocess.crop)
     images, labels = data[0]
     np.testing.assert_array_equal(
         images[0], resize(read_image(root / data.paths[0]), 24, "stretch")

@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from tlkit.data.duplicates import group_copies
-from tlkit.data.fetch import refuse_taken, written
+from tlkit.data.fetch import refuse_taken
 from tlkit.data.folder import IGNORED, ImageFolder
 from tlkit.data.manifest import SPLITS
 from tlkit.data.split import split_samples
 from tlkit.errors import DataError
+from tlkit.new_folder import new_folder
 from tlkit.progress import track
 from tlkit.recipe import DataConfig
 from tlkit.runs import write_csv
@@ -132,7 +133,7 @@ def _place(table: pd.DataFrame, folder: ImageFolder, target: Path, link: bool) -
     for label in table["label"].unique():
         _refuse_label(label, split)
     pairs = list(_names(table, folder))
-    with written(target) as new:
+    with new_folder(target) as new:
         for parent in {place.parent for _, place in pairs}:
             (new / parent).mkdir(parents=True)
         for path, place in track(pairs, "linking" if link else "copying", len(pairs)):

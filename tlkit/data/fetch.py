@@ -71,7 +71,7 @@ def fetch(name: str, folder: Path | str) -> Path:
     refuse_taken(target)
     parts = _load(name)
     tasks = list(chain(*(_tasks(part, *arrays, name) for part, arrays in parts.items())))
-    with written(target) as new:
+    with new_folder(target) as new:
         for path in {path.parent for path, _ in chain(*tasks)}:
             (new / path).mkdir(parents=True)
 
@@ -92,16 +92,6 @@ def refuse_taken(target: Path) -> None:
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise DataError(f"{target} exists already; name a new folder.")
-
-
-@contextlib.contextmanager
-def written(target: Path) -> Iterator[Path]:
-    """`new_folder` with a DataError where something cannot be written."""
-    try:
-        with new_folder(target) as folder:
-            yield folder
-    except OSError as error:
-        raise DataError(f"Cannot write {target}: {error.strerror or error}.") from None
 
 
 def _load(name: str) -> dict[str, tuple[NDArray[np.uint8], NDArray[Any]]]:

@@ -35,17 +35,6 @@ class _Row(Protocol):
     def preprocess(self) -> Any: ...
 
 
-class _Classifier(Protocol):
-    @property
-    def classes(self) -> Sequence[str]: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def resize(self) -> Resize: ...
-    @property
-    def row(self) -> Any: ...
-
-
 class ImageBatches(keras.utils.PyDataset):
     """Pictures and labels: float32 (batch, size, size, 3), RGB 0-255, and float32 (batch, classes).
 
@@ -116,27 +105,6 @@ class ImageBatches(keras.utils.PyDataset):
         self.epoch = 0
         self.part = (0, 1)
         self.failure: DataError | None = None
-
-    @classmethod
-    def for_evaluation(
-        cls,
-        samples: pd.DataFrame,
-        root: Path,
-        classifier: _Classifier,
-        batch_size: int = 32,
-        workers: int | None = None,
-    ) -> ImageBatches:
-        """The batches that `classifier` expects, in the order of `samples`."""
-        return cls(
-            samples,
-            root,
-            classifier.classes,
-            classifier.size,
-            classifier.resize,
-            classifier.row.preprocess.crop,
-            batch_size=batch_size,
-            workers=workers,
-        )
 
     @property
     def epoch(self) -> int:

@@ -84,7 +84,7 @@ def export_run(
     rows = proof.held_out(source.split, root)
     classifier = load_classifier(source.model_file)
     calibration = proof.calibration_images(source.split, root, classifier) if int8 else None
-    with _folder(target) as folder:
+    with new_folder(target, ExportError, " Choose another --output.") as folder:
         with console.status(f"writing {form.name}"), _one_line(form.name, int8):
             form.write(classifier, folder, calibration)
         with _one_line(form.name, int8):
@@ -131,14 +131,3 @@ def _one_line(name: str, int8: bool) -> Iterator[None]:
             f"This network cannot be exported to {name}{' in int8' * int8} ({reason}); choose "
             "another --format."
         ) from error
-
-
-@contextlib.contextmanager
-def _folder(target: Path) -> Iterator[Path]:
-    try:
-        with new_folder(target) as folder:
-            yield folder
-    except OSError as error:
-        raise ExportError(
-            f"Cannot write {target}: {error.strerror or error}. Choose another --output."
-        ) from None

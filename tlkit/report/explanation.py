@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from tlkit.report.render import asset, environment, write_page
+from tlkit.report.render import render, write_page
 
 
 def write_explanation(values: dict[str, Any], name: str, path: Path) -> Path:
@@ -22,14 +19,9 @@ def write_explanation(values: dict[str, Any], name: str, path: Path) -> Path:
     Raises:
         DataError: the file cannot be written.
     """
-    page = (
-        environment()
-        .get_template("explain.html")
-        .render(
-            version=metadata.version("tlkit"),
-            name=name,
-            values=values,
-            style=Markup(asset("report.css")),
-        )
+    page = render(
+        "explain.html",
+        name=name,
+        values=values,
     )
     return write_page(page, path)

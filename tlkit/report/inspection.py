@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from tlkit.data.lint import Copies, Inspection
 from tlkit.errors import DataError
 from tlkit.report.pictures import inline_thumbnails
-from tlkit.report.render import asset, environment
+from tlkit.report.render import render
 from tlkit.runs import write_atomically
 
 SIDE = 192
@@ -63,31 +60,26 @@ def _page(found: Inspection) -> str:
     }
     shown = [p for gs in groups.values() for g in gs[:MOST_GROUPS] for p in g.paths[:MOST_OF_GROUP]]
     shown += [row["path"] for rows in odd.values() for row in rows[:MOST_OF_PROBLEM]]
-    return (
-        environment()
-        .get_template("inspect.html")
-        .render(
-            title=found.root.resolve().name,
-            root=str(found.root),
-            version=metadata.version("tlkit"),
-            total=int(found.counts.to_numpy().sum()),
-            size=found.size,
-            splits=list(found.counts.columns),
-            counts=[
-                {"class": str(name), "counts": [int(n) for n in row], "total": int(row.sum())}
-                for name, row in zip(found.counts.index, found.counts.to_numpy(), strict=True)
-            ],
-            largest=max(1, int(found.counts.sum(axis=1).max())),
-            groups={name: [_shown(g) for g in gs] for name, gs in groups.items()},
-            odd=odd,
-            problems=PROBLEMS,
-            skipped=found.skipped.to_dict("records"),
-            empty=found.empty_classes,
-            uneven=found.uneven,
-            most={"groups": MOST_GROUPS, "group": MOST_OF_GROUP, "problem": MOST_OF_PROBLEM},
-            thumbnails=inline_thumbnails(found.root, shown, SIDE, BUDGET),
-            style=Markup(asset("report.css")),
-        )
+    return render(
+        "inspect.html",
+        title=found.root.resolve().name,
+        root=str(found.root),
+        total=int(found.counts.to_numpy().sum()),
+        size=found.size,
+        splits=list(found.counts.columns),
+        counts=[
+            {"class": str(name), "counts": [int(n) for n in row], "total": int(row.sum())}
+            for name, row in zip(found.counts.index, found.counts.to_numpy(), strict=True)
+        ],
+        largest=max(1, int(found.counts.sum(axis=1).max())),
+        groups={name: [_shown(g) for g in gs] for name, gs in groups.items()},
+        odd=odd,
+        problems=PROBLEMS,
+        skipped=found.skipped.to_dict("records"),
+        empty=found.empty_classes,
+        uneven=found.uneven,
+        most={"groups": MOST_GROUPS, "group": MOST_OF_GROUP, "problem": MOST_OF_PROBLEM},
+        thumbnails=inline_thumbnails(found.root, shown, SIDE, BUDGET),
     )
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from tlkit.evaluation.comparison import Comparison, Pair
 from tlkit.foreign_text import printable
 from tlkit.report import words
 from tlkit.report.pictures import inline_thumbnails
-from tlkit.report.render import asset, environment, write_page
+from tlkit.report.render import render, write_page
 
 # Flipped images shown on each side of a pair; the page says how many more there are.
 SHOWN = 48
@@ -31,21 +28,16 @@ def write_comparison(comparison: Comparison, path: Path) -> Path:
     """
     duels = [_duel(comparison, pair) for pair in comparison.against_best()]
     paths = [image["path"] for duel in duels for side in duel["sides"] for image in side["images"]]
-    page = (
-        environment()
-        .get_template("comparison.html")
-        .render(
-            version=metadata.version("tlkit"),
-            verdict=verdict(comparison),
-            split=words.SPLIT_NAMES[comparison.split],
-            images=len(comparison.images),
-            rows=_rows(comparison),
-            pairs=[{"pair": pair, "says": words.pair_verdict(pair)} for pair in comparison.pairs],
-            duels=duels,
-            remarks=comparison.remarks,
-            thumbnails=inline_thumbnails(comparison.root, paths, SIDE, BUDGET),
-            style=Markup(asset("report.css")),
-        )
+    page = render(
+        "comparison.html",
+        verdict=verdict(comparison),
+        split=words.SPLIT_NAMES[comparison.split],
+        images=len(comparison.images),
+        rows=_rows(comparison),
+        pairs=[{"pair": pair, "says": words.pair_verdict(pair)} for pair in comparison.pairs],
+        duels=duels,
+        remarks=comparison.remarks,
+        thumbnails=inline_thumbnails(comparison.root, paths, SIDE, BUDGET),
     )
     return write_page(page, path)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
-
-from markupsafe import Markup
 
 from tlkit.evaluation.rates import RateCurve
 from tlkit.report.charts import rate_chart
-from tlkit.report.render import asset, environment, write_page
+from tlkit.report.render import render, write_page
 
 FLAGS = {"head": "--head-lr", "fine-tune": "--lr", "scratch": "--lr"}
 
@@ -37,16 +34,11 @@ def write_rates(curve: RateCurve, path: Path) -> Path:
     Raises:
         DataError: the file cannot be written.
     """
-    page = (
-        environment()
-        .get_template("rates.html")
-        .render(
-            version=metadata.version("tlkit"),
-            name=curve.images,
-            curve=curve,
-            chart=rate_chart(curve),
-            says=advice(curve),
-            style=Markup(asset("report.css")),
-        )
+    page = render(
+        "rates.html",
+        name=curve.images,
+        curve=curve,
+        chart=rate_chart(curve),
+        says=advice(curve),
     )
     return write_page(page, path)

@@ -106,22 +106,16 @@ def _page(material: Material, folder: Path) -> str:
     values = {section.id: section.values(material) for section in SECTIONS}
     large, small = _embed(material, values, folder)
     script = asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            name=material.name,
-            version=metadata.version("tlkit"),
-            classes=material.classes,
-            sections=[section for section in SECTIONS if values[section.id] is not None],
-            values=values,
-            thumbnails=large,
-            embedded=small,
-            style=Markup(asset("report.css")),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-        )
+    return render(
+        "report.html",
+        name=material.name,
+        classes=material.classes,
+        sections=[section for section in SECTIONS if values[section.id] is not None],
+        values=values,
+        thumbnails=large,
+        embedded=small,
+        script=Markup(script),
+        script_hash=script_hash(script),
     )
 
 
@@ -177,6 +171,21 @@ def write_page(page: str, path: Path) -> Path:
             f"Cannot write {path}: {error.strerror}. Choose another --output."
         ) from None
     return path
+
+
+def render(template: str, **values: Any) -> str:
+    """A page of the templates' folder with these values, tlkit's version and the common style."""
+    return (
+        environment()
+        .get_template(template)
+        .render(version=metadata.version("tlkit"), style=Markup(asset("report.css")), **values)
+    )
+
+
+def script_hash(script: str) -> str:
+    """What a page's Content-Security-Policy calls the one script that may run."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"sha256-{digest}"
 
 
 def environment() -> Environment:

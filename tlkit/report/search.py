@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from tlkit.report.charts import trials_chart
-from tlkit.report.render import asset, environment, write_page
+from tlkit.report.render import render, write_page
 
 # Rows that the terminal shows.
 SHOWN = 10
@@ -32,19 +30,14 @@ def write_search(
     Raises:
         DataError: the file cannot be written.
     """
-    page = (
-        environment()
-        .get_template("search.html")
-        .render(
-            version=metadata.version("tlkit"),
-            name=name,
-            keys=keys,
-            images=images,
-            rows=[_row(row, keys) for row in trials.to_dict("records")],
-            charts={key: chart for key in keys if (chart := trials_chart(trials, key))},
-            says=verdict(trials),
-            style=Markup(asset("report.css")),
-        )
+    page = render(
+        "search.html",
+        name=name,
+        keys=keys,
+        images=images,
+        rows=[_row(row, keys) for row in trials.to_dict("records")],
+        charts={key: chart for key in keys if (chart := trials_chart(trials, key))},
+        says=verdict(trials),
     )
     return write_page(page, path)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from tlkit.report.render import asset, environment
+from tlkit.report.render import asset, render, script_hash
 
 
 class ServingPage(NamedTuple):
@@ -33,24 +30,18 @@ def serving_page(
         most_bytes: of a picture that is sent.
     """
     script = asset("serve.js")
-    html = (
-        environment()
-        .get_template("serve.html")
-        .render(
-            version=metadata.version("tlkit"),
-            name=name,
-            classes=classes,
-            backbone=backbone,
-            reject_below=reject_below,
-            most_bytes=most_bytes,
-            style=Markup(asset("report.css")),
-            script=Markup(script),
-        )
+    html = render(
+        "serve.html",
+        name=name,
+        classes=classes,
+        backbone=backbone,
+        reject_below=reject_below,
+        most_bytes=most_bytes,
+        script=Markup(script),
     )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; connect-src 'self'; base-uri 'none'; "
+        f"script-src '{script_hash(script)}'; connect-src 'self'; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'"
     )
     return ServingPage(html, policy)
