@@ -50,9 +50,17 @@ TINY = {"img_size": 64, "freeze_epochs": 3, "batch_size": 8, "head_lr": 0.01}
 
 
 @pytest.fixture(scope="session")
-def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tlkit.Run:
-    """A finished run of the default backbone on `pictures`, at 64 pixels."""
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tlkit.Run:
+    """A finished run of the default backbone on `pictures`, at 64 pixels; to be copied."""
     return tlkit.finetune(pictures, output=tmp_path_factory.mktemp("runs"), name="tiny", **TINY)
+
+
+@pytest.fixture(scope="module")
+def run(trained: tlkit.Run, tmp_path_factory: pytest.TempPathFactory) -> tlkit.Run:
+    """A copy of `trained` for each file of tests: some write into it."""
+    folder = tmp_path_factory.mktemp("runs") / trained.folder.name
+    shutil.copytree(trained.folder, folder)
+    return tlkit.Run(folder)
 
 
 @pytest.fixture(scope="session")
