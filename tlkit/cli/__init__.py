@@ -6,6 +6,7 @@ it in the list below.
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from typing import Annotated, Any
@@ -78,6 +79,8 @@ def main() -> None:
         _fail("Terminated.", code=int(str(stop)))
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted.", code=130)
+    finally:
+        gc.freeze()  # or Python would look through everything that is left before it goes: a second
     sys.exit(code if isinstance(code, int) else 0)
 
 
