@@ -72,6 +72,24 @@ def write_manifest(source: Path, rows: list[tuple[str, ...]]) -> Path:
     return source / "list.csv"
 
 
+def test_several_labels_of_an_image_stay_together(source: Path, tmp_path: Path) -> None:
+    pictures = sorted(source.rglob("*.jpg"))
+    labels = ["red", "blue;red", ""]
+    rows = [
+        (path.relative_to(source).as_posix(), labels[number % 3])
+        for number, path in enumerate(pictures)
+    ]
+    manifest = write_manifest(source, rows)
+    target, table = arrange.split(manifest, multi_label=True)
+    folder = ImageFolder(target, multi_label=True)
+    assert folder.classes == ("blue", "red")
+    assert dict(zip(folder.samples["path"], folder.samples["label"], strict=True)) == dict(rows)
+    assert table["split"].value_counts().to_dict() == {"train": 19, "val": 5}
+    assert set(table.loc[table["split"] == "val", "label"]) == set(labels)
+    with pytest.raises(DataError, match=r"no one class folder"):
+        arrange.split(manifest, tmp_path / "out", multi_label=True)
+
+
 def test_a_manifest_becomes_class_folders(source: Path, tmp_path: Path) -> None:
     (source / "bad.jpg").write_bytes(b"no picture")
     manifest = write_manifest(

@@ -45,12 +45,21 @@ def split(
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     link: Link = False,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A label of the manifest is a list such as a;b.")
+    ] = False,
 ) -> None:
     """Split a folder as finetune does, into a manifest or another folder; DIR stays as it is."""
     from tlkit.data import arrange
 
     written, table = arrange.split(
-        data, output, val_split=val_split, test_split=test_split, seed=seed, link=link
+        data,
+        output,
+        val_split=val_split,
+        test_split=test_split,
+        seed=seed,
+        link=link,
+        multi_label=multi_label,
     )
     counts = table["split"].value_counts()
     print(

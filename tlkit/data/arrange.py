@@ -29,6 +29,7 @@ def split(
     test_split: float = 0.0,
     seed: int = 0,
     link: bool = False,
+    multi_label: bool = False,
 ) -> tuple[Path, pd.DataFrame]:
     """Split a folder as `finetune` would, and write it down.
 
@@ -40,6 +41,8 @@ def split(
         val_split, test_split: shares held out, where the data has no such part of its own.
         seed: of the draw.
         link: links instead of copies, in a new folder.
+        multi_label: whether a label of the manifest is a list such as `a;b`; only a manifest can
+            hold such a split.
 
     Returns:
         What was written, and the table path, label, split, sha256 (paths relative to the data).
@@ -52,13 +55,20 @@ def split(
     as_csv = target.suffix.lower() == ".csv"
     if as_csv and target.exists():
         raise DataError(f"{target} exists already; choose another --output.")
+    if multi_label and not as_csv:
+        raise DataError(
+            f"An image of several labels has no one class folder to lie in; got {target}, give an "
+            "--output that ends in .csv."
+        )
     root = source.parent if source.is_file() else source
     prefix = _prefix(root, target) if as_csv else ""
     if not as_csv:
         refuse_taken(target)
         _refuse_inside(root, target)
-    folder = ImageFolder(source)
-    config = DataConfig(root=source, val_split=val_split, test_split=test_split)
+    folder = ImageFolder(source, multi_label=multi_label)
+    config = DataConfig(
+        root=source, val_split=val_split, test_split=test_split, multi_label=multi_label
+    )
     table = split_samples(folder, config, seed, group_copies(folder))
     if as_csv:
         _write_manifest(table.assign(path=prefix + table["path"]), target)
