@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import cycle
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from tlkit.engines import WORTH, Engines, Run
 from tlkit.errors import DataError
 from tlkit.evaluation.answers import Answer
 from tlkit.evaluation.predictions_table import predictions_table
-from tlkit.features import FrozenFeatures
+from tlkit.features import SAMPLE, FrozenFeatures
 
 
 def predict(
@@ -72,22 +72,28 @@ def _plain(classifier: Classifier) -> Run:
 
 
 class Warming:
-    """A classifier's forward pass: Keras at first, OpenVINO once there have been many images.
+    """A classifier's forward pass: Keras for a few images, OpenVINO for many.
 
     Args:
         classifier: a loaded classifier.
+
+    Attributes:
+        expected: images there will be at least, as far as is known; those that have been count.
     """
 
     def __init__(self, classifier: Classifier):
-        self.classifier, self.seen = classifier, 0
+        self.classifier, self.expected = classifier, 0
+        self._seen, self._warm = 0, False
         self._run = _plain(classifier)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of a batch of pictures, (pictures, classes)."""
-        before, self.seen = self.seen, self.seen + len(batch)
-        if self.seen >= WORTH > before:  # there are many: what OpenVINO costs it now saves
-            sample = partial(np.copy, batch[:8])
+        self._seen += len(batch)
+        self.expected = max(self.expected, self._seen)
+        if self.expected >= WORTH and not self._warm:  # what OpenVINO costs it saves later
+            sample = partial(np.copy, batch[:SAMPLE])
             self._run = Engines(self.classifier.model, sample, WORTH).fastest(True)
+            self._warm = True
         return self._run(batch)
 
 
@@ -113,11 +119,14 @@ def answer_files(
     classifier = engine.classifier
     crop = classifier.row.preprocess.crop
     transform = TestTimeViews(views, classifier.size, classifier.resize, crop)
+    paths = iter(paths)
+    first = list(islice(paths, WORTH))
+    engine.expected = max(engine.expected, views * len(first))
     under_way: deque[Path] = deque()
     errors: dict[int, str] = {}
 
     def noted() -> Iterator[Path]:
-        for path in paths:
+        for path in chain(first, paths):
             under_way.append(path)
             for _ in range(views):
                 yield path
