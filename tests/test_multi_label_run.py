@@ -67,6 +67,12 @@ def test_every_class_has_a_probability_of_its_own(several: tlkit.Run) -> None:
     assert set(several.split.groupby("split").size().index) == {"train", "val"}
 
 
+def test_the_head_is_solved_unless_epochs_are_asked_for(manifest: Path, tmp_path: Path) -> None:
+    solved = tlkit.finetune(manifest, output=tmp_path, **SETTINGS)
+    assert "solved by L-BFGS" in (solved.folder / "log.txt").read_text()
+    assert solved.metrics["mean_average_precision"] > 0.9
+
+
 def test_the_report_has_what_several_labels_need(several: tlkit.Run) -> None:
     page = several.report.read_text()
     metrics = several.metrics
@@ -113,7 +119,7 @@ def test_runs_of_several_labels_are_compared_and_averaged(
 
 
 def test_what_needs_one_label_is_refused(manifest: Path, pictures: Path, tmp_path: Path) -> None:
-    for key, value in (("solver", "lbfgs"), ("class_weights", "auto"), ("fixes", "fixes.csv")):
+    for key, value in (("class_weights", "auto"), ("fixes", "fixes.csv")):
         with pytest.raises(RecipeError, match=f"{key} = .*multi_label"):
             resolve(manifest, None, {"multi_label": True, key: value})
     with pytest.raises(DataError, match="no CSV manifest"):

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from tlkit import solver
-from tlkit.solver import fold, scaling, score, solve
+from tlkit.solver import fold, scaling, score, score_each, solve, solve_each
 
 
 def blobs(
@@ -38,6 +38,29 @@ def test_the_dense_layer_is_the_regression(classes: int) -> None:
         softmax(rows @ head.kernel + head.bias), model.predict_proba(scaled), atol=5e-3
     )
     assert head.kernel.dtype == head.bias.dtype == np.float32
+
+
+def test_every_class_is_a_regression_of_its_own() -> None:
+    rows, labels = blobs(4)
+    targets = np.stack([labels < 2, labels % 2 == 0, labels == 9, labels < 9], axis=1)
+    val = rows[::3], targets[::3].astype(np.float32)
+    head = solve_each([rows], targets.astype(np.float32), val)
+    p = 1 / (1 + np.exp(-(rows @ head.kernel + head.bias)))
+    middle, scale = scaling(rows)
+    for number in (0, 1):
+        strength = solve([rows], targets[:, number].astype(int), 2).strength
+        model = LogisticRegression(C=strength, max_iter=1000, tol=1e-4)
+        model.fit((rows - middle) / scale, targets[:, number])
+        truth = model.predict_proba((rows - middle) / scale)[:, 1]
+        np.testing.assert_allclose(p[:, number], truth, atol=5e-3)
+    np.testing.assert_allclose(p[:, 2], 1 / (len(rows) + 2), rtol=1e-5)  # nobody shows it
+    np.testing.assert_allclose(p[:, 3], 1 - 1 / (len(rows) + 2), rtol=1e-5)
+    (end,) = head.curve
+    right = p.astype(float).clip(1e-9, 1 - 1e-9)
+    loss = -np.where(targets, np.log(right), np.log(1 - right)).mean()
+    assert end.loss == pytest.approx(loss, rel=1e-3)
+    assert end.accuracy == ((p > 0.5) == targets).mean()
+    assert (end.val_loss, end.val_accuracy) == score_each(*val, head.kernel, head.bias)
 
 
 def test_it_generalises() -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from tlkit import freezing
 from tlkit.backbones import apply_backbone, apply_top
@@ -91,6 +93,17 @@ class Classifier:
         """From the output of the layer `boundary` to the probabilities; shares the classifier's
         layers."""
         return keras.Model(self.model.get_layer(boundary).output, self.model.output, name="tail")
+
+    def answer(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of pictures as the network takes them, by Keras.
+
+        Args:
+            pictures: uint8, (pictures, size, size, 3), RGB.
+
+        Returns:
+            float32, (pictures, classes).
+        """
+        return np.asarray(self.model.predict_on_batch(pictures.astype(np.float32)))
 
     def in_float32(self) -> Classifier:
         """The same network with float32 arithmetic (for evaluation and saving after mixed

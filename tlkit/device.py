@@ -112,6 +112,17 @@ def import_keras(verbose: bool = False, backend: str | None = None) -> Any:
     return keras
 
 
+def on_cpu() -> bool:
+    """Whether Keras computes on the CPU here, with no device that is faster."""
+    if import_keras().backend.backend() == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "cpu")
+    import tensorflow as tf
+
+    return not tf.config.get_visible_devices("GPU")
+
+
 def prepare(device: str = "auto", seed: int = 0) -> Device:
     """Choose the device, seed every generator and set the precision; call it before building a
     model.

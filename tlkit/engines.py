@@ -39,6 +39,8 @@ WORTH = 64
 AT_A_TIME = 8
 """Images OpenVINO gets at once: their maps stay in the processor's cache. Of 8, 16 and 32, eight
 were the fastest for every network that was measured, in the least memory."""
+SAMPLE = 8
+"""Images on which an engine must agree with Keras."""
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 5e-2}
 """Largest difference from Keras over the largest value. Measured on ResNet50: 2e-6 and 6e-3."""
 
@@ -95,6 +97,15 @@ class Engines:
         if exact not in self._chosen:
             self._chosen[exact] = self._choose(exact)
         return self._chosen[exact]
+
+    def keep(self, model_file: Path) -> None:
+        """Keep the network for `proven`, if OpenVINO has agreed with Keras in float32.
+
+        Args:
+            model_file: the file the network was loaded from.
+        """
+        if self.fastest(True).name == "OpenVINO":
+            _keep_graph(self._graph, _proven_file(model_file))
 
     def _choose(self, exact: bool) -> Engine:
         plain = Engine("Keras", "float32", self._keras)
@@ -228,31 +239,63 @@ def openvino_core() -> Any:
     return import_openvino().Core()
 
 
+def proven(model_file: Path) -> Run | None:
+    """The network of a model file in float32, without Keras; None where nothing is kept.
+
+    Only what agreed with Keras on this very file is kept (`Engines.keep`).
+    """
+    try:
+        graph = _kept_graph(_proven_file(model_file))
+        return None if graph is None else compile_graph(graph, "float32")
+    except Exception as reason:  # compilers fail in many ways; Keras goes on
+        log.warning("engine: not OpenVINO: %s", " ".join(str(reason).split())[:300])
+        return None
+
+
 def graph_of(network: keras.Model) -> Any:
     """The network as an OpenVINO model whose weights are inputs: kept, it serves any weights."""
     path = _graph_file(network)
+    graph = _kept_graph(path)
+    if graph is None:
+        graph = _convert(network)
+        _keep_graph(graph, path)
+    return graph
+
+
+def _graph_file(network: keras.Model) -> Path:
+    return _network_file(network.to_json().encode())
+
+
+def _proven_file(model_file: Path) -> Path:
+    with model_file.open("rb") as file:
+        return _network_file(hashlib.file_digest(file, "sha256").digest())
+
+
+def _network_file(content: bytes) -> Path:
+    versions = [importlib.metadata.version(name) for name in ("keras", "tensorflow", "openvino")]
+    name = hashlib.sha256(b"\n".join([content, *map(str.encode, versions)])).hexdigest()[:32]
+    return cache_folder("networks") / f"{name}.npz"
+
+
+def _kept_graph(path: Path) -> Any | None:
     try:
-        with np.load(path) as parts:
+        with path.open("rb") as file, np.load(file) as parts:
             graph = openvino_core().read_model(parts["xml"].tobytes(), parts["bin"].tobytes())
         os.utime(path)
-        return graph
     except FileNotFoundError:
-        pass
+        return None
     except Exception as reason:  # damaged in whatever way: made anew
         log.warning("damaged network %s is made anew: %s", path.name, reason)
-    graph = _convert(network)
+        return None
+    return graph
+
+
+def _keep_graph(graph: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: _save_graph(graph, temporary))
     except OSError as reason:
         log.info("the converted network is not kept: %s", reason)
-    return graph
-
-
-def _graph_file(network: keras.Model) -> Path:
-    versions = [importlib.metadata.version(name) for name in ("keras", "tensorflow", "openvino")]
-    name = hashlib.sha256("\n".join([network.to_json(), *versions]).encode()).hexdigest()[:32]
-    return cache_folder("networks") / f"{name}.npz"
 
 
 def _convert(network: keras.Model) -> Any:
@@ -301,6 +344,6 @@ def _save_graph(graph: Any, path: Path) -> None:
         xml = Path(folder) / "graph.xml"
         import_openvino().serialize(graph, xml)
         # The zip's own checksums tell a damaged file when it is read.
-        np.savez_compressed(
+        np.savez(
             path, xml=np.fromfile(xml, np.uint8), bin=np.fromfile(xml.with_suffix(".bin"), np.uint8)
         )

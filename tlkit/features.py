@@ -36,7 +36,7 @@ from tlkit import complexity, data, freezing
 from tlkit.classifier import Classifier
 from tlkit.data.loader import Datasets, ImageBatches
 from tlkit.data.mixing import MixedBatches
-from tlkit.engines import Engines
+from tlkit.engines import SAMPLE, Engines
 from tlkit.feature_cache import Compute, FeatureCache, Rows, Space
 from tlkit.progress import track
 
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 LEAST_SHARE = 0.1
 """Share of the network's work that must be frozen before keeping its output pays."""
-SAMPLE = 8
-"""Images on which an engine must agree with Keras."""
 
 
 class FeatureBatches(keras.utils.PyDataset):

@@ -47,8 +47,8 @@ def predict(
     """
     source, files = _opened(run), find_files(images)
     answering = _answering(source, tta)
-    answers, classifier = answering(files), answering.classifier
-    detail = Detail(classifier.classes, top_k, reject_below, classifier.multi_label)
+    answers = answering(files)
+    detail = Detail(answering.classes, top_k, reject_below, answering.multi_label)
     return pd.DataFrame(
         [detail.row(answer) for answer in track(answers, "images")], columns=detail.columns
     )
@@ -89,7 +89,7 @@ def predict_to(
         else:
             answering = _answering(source, tta)
             answers = answering(files)
-            classes, several = answering.classifier.classes, answering.classifier.multi_label
+            classes, several = answering.classes, answering.multi_label
         detail = Detail(classes, top_k, reject_below, several)
         # On a terminal the lines themselves show how far it is.
         shown = answers if file.isatty() else track(answers, "images")
@@ -162,7 +162,7 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
     samples = folder.samples.assign(split="test")
     paths = (folder.root / path for path in samples["path"])
     answering = _answering(source, tta)
-    answers, classes = answering(paths), answering.classifier.classes
+    answers, classes = answering(paths), answering.classes
     if unknown := sorted(set(folder.classes) - set(classes)):
         raise DataError(
             f"{data} has the class {unknown[0]!r}, which the model does not know; it knows "

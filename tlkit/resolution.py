@@ -74,9 +74,7 @@ def _resolve_multi_label(recipe: Recipe) -> None:
     why = "with data.multi_label, where an image has no single class"
     _refuse_given(recipe.data, ("fixes",), why)
     _refuse_given(recipe.train, ("class_weights",), why, allow=("none",))
-    _refuse_given(recipe.train, ("solver",), why, allow=("auto", "sgd"))
     _refuse_given(recipe.train, ("auxiliary",), why, allow=(False,))
-    recipe.train.solver = "sgd"
     recipe.insight = False
 
 

@@ -1,4 +1,4 @@
-"""The head without epochs: multinomial logistic regression on kept features, solved by L-BFGS.
+"""The head without epochs: logistic regression on kept features, solved by L-BFGS.
 
 On frozen features a linear head is a convex problem: it has one best answer, which scikit-learn
 finds in a fraction of a second, with the strength of regularisation chosen by cross-validation.
@@ -96,6 +96,47 @@ def _solve(
         unseen = score(*val, kernel, bias) if val else (float("nan"), float("nan"))
         curve.append(Point(iteration, *seen, *unseen))
     return Head(kernel, bias, strength, tuple(curve))
+
+
+def solve_each(
+    views: Sequence[NDArray[np.float32]],
+    targets: NDArray[np.float32],
+    val: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    seed: int = 0,
+) -> Head:
+    """Find the best linear head where every class is a question of its own, one regression each.
+
+    Args:
+        views: as for `solve`.
+        targets: (images, classes), 1 where an image shows a class, else 0.
+        val: features and targets that only the learning curve looks at.
+        seed: of the folds.
+
+    Returns:
+        The head; its strength is the median of the classes', its curve the one point at the end,
+        with the loss and the accuracy of the mean class.
+    """
+    parts = [_solve_one(views, present, seed) for present in targets.T.astype(np.int64)]
+    kernel = np.stack([part.kernel[:, 1] - part.kernel[:, 0] for part in parts], axis=1)
+    bias = np.array([part.bias[1] - part.bias[0] for part in parts], np.float32)
+    seen = score_each(np.concatenate(views), np.tile(targets, (len(views), 1)), kernel, bias)
+    unseen = score_each(*val, kernel, bias) if val else (float("nan"), float("nan"))
+    longest = max(part.curve[-1].iteration for part in parts)
+    strength = float(np.median([part.strength for part in parts]))
+    return Head(kernel, bias, strength, (Point(longest, *seen, *unseen),))
+
+
+def _solve_one(views: Sequence[NDArray[np.float32]], present: NDArray[np.int64], seed: int) -> Head:
+    """The head of the question whether one class is there: columns no, yes."""
+    yes = int(present.sum())
+    if 0 < yes < len(present):
+        return solve(views, present, 2, seed=seed)
+    # All images answer alike, so there is nothing to look at; Laplace's rule for what is to come.
+    odds = np.log((yes + 1) / (len(present) - yes + 1))
+    nothing = np.zeros((views[0].shape[1], 2), np.float32)
+    unknown = float("nan")
+    curve = (Point(0, unknown, unknown, unknown, unknown),)
+    return Head(nothing, np.array([0, odds], np.float32), 1.0, curve)
 
 
 def choose_strength(
@@ -204,3 +245,15 @@ def score(
     logits -= logits.max(axis=1, keepdims=True)
     loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
     return float(loss.mean()), float((logits.argmax(axis=1) == labels).mean())
+
+
+def score_each(
+    rows: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    kernel: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Log-loss and accuracy of the mean class, each a question of its own."""
+    logits = (rows @ kernel + bias).astype(np.float64)
+    loss = np.logaddexp(0, logits) - targets * logits
+    return float(loss.mean()), float(((logits > 0) == (targets > 0)).mean())

@@ -33,7 +33,7 @@ from tlkit.memory import with_smaller_batches
 from tlkit.optimizers import make_optimizer, make_schedule
 from tlkit.recipe import TrainConfig
 from tlkit.resolution import HEAD_EPOCHS, RATES
-from tlkit.solver import solve
+from tlkit.solver import solve, solve_each
 from tlkit.trackers import Watchers, nobody, tell
 from tlkit.training_state import SaveEpochs, State
 
@@ -310,11 +310,16 @@ def _solve_head(
     if config.solver == "auto" and size > LARGEST_TO_SOLVE:
         log.info("head: %d MiB of features are many, so it trains in batches", size >> 20)
         return False
-    images, val = cut.train.images, None
-    if isinstance(cut.val, FeatureBatches):
-        val = cut.val.views[0][:], cut.val.images.labels
+    images, several = cut.train.images, classifier.multi_label
+    val: Any = None
     views = [view[:] for view in cut.train.views]
-    head = solve(views, images.labels, len(classifier.classes), weights, val, images.seed)
+    if isinstance(cut.val, FeatureBatches):
+        shown = cut.val.images
+        val = cut.val.views[0][:], shown.multi_hot if several else shown.labels
+    if several:
+        head = solve_each(views, images.multi_hot, val, images.seed)
+    else:
+        head = solve(views, images.labels, len(classifier.classes), weights, val, images.seed)
     classifier.model.get_layer("head_logits").set_weights([head.kernel, head.bias])
     seconds = (time.perf_counter() - start) / len(head.curve)
     for point in head.curve:

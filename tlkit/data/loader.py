@@ -59,6 +59,7 @@ class ImageBatches(keras.utils.PyDataset):
     Attributes:
         paths: of the pictures, as in `samples`.
         labels: int64, (pictures,), class numbers; empty where pictures have several.
+        multi_hot: float32, (pictures, classes), which they have; empty where they have one each.
         epoch: number of the current epoch, from 0; set it to go on where a run ended.
         part: which part of each batch is read, of how many: another process reads the others.
         failure: the error that a picture raised in one of Keras' threads (`original_data_error`).
@@ -101,7 +102,8 @@ class ImageBatches(keras.utils.PyDataset):
             raise DataError(f"Unknown class {unknown[0]!r}; known are {', '.join(self.classes)}.")
         ones = samples["label"].map(numbers)
         self.labels = np.empty(0, np.int64) if multi_label else ones.to_numpy(np.int64)
-        self._several = multi_hot(samples["label"], self.classes) if multi_label else None
+        several = samples["label"] if multi_label else ()
+        self.multi_hot = multi_hot(several, self.classes)
         self.epoch = 0
         self.part = (0, 1)
         self.failure: DataError | None = None
@@ -148,8 +150,8 @@ class ImageBatches(keras.utils.PyDataset):
 
     def one_hot(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Labels of some rows of `samples`: float32, (rows, classes)."""
-        if self._several is not None:
-            return self._several[rows]
+        if len(self.multi_hot):
+            return self.multi_hot[rows]
         return np.eye(len(self.classes), dtype=np.float32)[self.labels[rows]]
 
     def on_epoch_end(self) -> None:

@@ -57,7 +57,7 @@ class Worker:
         """
         files = (self.start / os.fsdecode(path) for path in block["path"])
         answers = list(self.answering(files, PROCESSORS))
-        none = np.zeros(len(self.answering.classifier.classes), np.float32)
+        none = np.zeros(len(self.answering.classes), np.float32)
         return {
             "path": block["path"],
             "probabilities": np.stack(
