@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 KINDS = ("features", "networks")
 SHARD_BYTES = 32 << 20
 """Rows are written in shards of about this size: what a kill can lose, what memory holds."""
-DROP_AFTER = 16 << 20
+DROP_AFTER = 1 << 20
 """Bytes read through a memory map before its pages are given back."""
 ABANDONED = 3600.0
 """Age, in seconds, from which a temporary file is taken for the rest of a killed process."""
