@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -29,6 +30,32 @@ def test_one_seed_gives_one_sequence() -> None:
     first = keras.random.normal((3,)).numpy()
     device.prepare("cpu", seed=7)
     assert (first == keras.random.normal((3,)).numpy()).all()
+
+
+def test_a_large_import_is_left_out_of_garbage_collection() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with device.without_collector():
+            assert not gc.isenabled()
+            imported = [[] for _ in range(1000)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= before + len(imported)
+        gc.disable()
+        with device.without_collector():
+            pass
+        assert not gc.isenabled(), "whoever does without the collector goes on without it"
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def test_here_keras_computes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
+    assert device.on_cpu()
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a GPU"])
+    assert not device.on_cpu()
 
 
 TWO_DEVICES = """

@@ -76,12 +76,14 @@ def without_collector() -> Iterator[None]:
     What is imported stays; to look through it again and again takes a second of the four that
     TensorFlow's import takes.
     """
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_on:
+            gc.enable()
 
 
 def import_keras(verbose: bool = False, backend: str | None = None) -> Any:
