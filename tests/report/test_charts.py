@@ -14,14 +14,17 @@ from tlkit.evaluation.displays import (
     ReliabilityDiagram,
     ThresholdCurve,
 )
+from tlkit.evaluation.rates import RateCurve
 from tlkit.report.charts import (
     Axis,
     coverage_chart,
     learning_chart,
     nice_ticks,
     precision_recall_chart,
+    rate_chart,
     reliability_chart,
     roc_chart,
+    trials_chart,
 )
 
 
@@ -139,3 +142,26 @@ def test_coverage_stays_inside_the_frame():
         for x, y in places(path):
             assert chart.x.start <= x <= chart.x.end
             assert chart.y.end <= y <= chart.y.start
+
+
+@pytest.mark.parametrize("used", [3e-6, 3e-3, 3e-2, 0.2, 8.0])
+def test_the_names_of_two_rates_keep_clear_of_each_other_and_of_the_edge(used):
+    losses = [2.0] * 10 + list(np.linspace(2.0, 0.5, 15)) + [9.0]
+    rates = list(np.logspace(-6, 1, len(losses)))
+    chart = rate_chart(RateCurve.from_steps("head", rates, losses, used))
+    left, right = chart.marks["rates"]
+    assert left["x"] < right["x"]
+    assert left["y"] != right["y"]
+    for mark, other in ((left, right), (right, left)):
+        begin, end = (mark["x"] - 72, mark["x"]) if mark["end"] else (mark["x"], mark["x"] + 72)
+        assert chart.x.start - 1 <= begin
+        assert end <= chart.x.end
+        assert not (begin < other["x"] < end and other["y"] < mark["y"]), "a line through a name"
+
+
+def test_a_loss_above_the_scale_is_marked_as_such():
+    trials = pd.DataFrame({"loss": [0.4, 0.5, 0.6, 9.0], "rate": [0.1, 0.2, 0.3, 0.4]})
+    chart = trials_chart(trials, "rate")
+    assert len(chart.marks["points"]) == 3
+    assert chart.marks["above"] == [(chart.x.at(0.4), chart.y.end)]
+    assert chart.marks["best"] == chart.marks["points"][0]

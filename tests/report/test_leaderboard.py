@@ -9,7 +9,7 @@ from synthetic_run import make_run
 from tlkit.errors import DataError
 from tlkit.evaluation.comparison import Pair, compare_runs
 from tlkit.report.leaderboard import SHOWN, leaderboard, verdict, write_comparison
-from tlkit.report.words import pair_verdict
+from tlkit.report.words import both_sides, pair_verdict
 
 SPLITS = {"train": 4, "val": 20}
 
@@ -73,6 +73,13 @@ def make_pair(only_first, only_second, p_value):
 )
 def test_a_pair_in_words(pair, says):
     assert pair_verdict(pair) == says
+
+
+def test_a_pair_without_a_yardstick_names_both():
+    level, apart = both_sides(make_pair(7, 3, 0.34)), both_sides(make_pair(9, 1, 0.0215))
+    assert level == "not distinguishable: only “a” right on 7, only “b” on 3, p = 0.34"
+    assert apart == "“a” is better: only “a” right on 9, only “b” on 1, p = 0.021"
+    assert both_sides(make_pair(0, 0, 1)) == pair_verdict(make_pair(0, 0, 1))
 
 
 def test_the_verdict_names_who_cannot_be_told_apart(tmp_path):

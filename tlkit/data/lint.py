@@ -216,6 +216,7 @@ def _odd(samples: pd.DataFrame, light: pd.DataFrame) -> Iterator[tuple[Any, ...]
     spread = 1.4826 * (sharpness - middle).abs().median()
     least = min(middle - BLUR_DEVIATIONS * spread, middle + np.log(BLUR_SHARE))
     usual = np.exp(shape.median())
+    most = "about square" if 0.95 < usual < 1.05 else f"{usual:.2g} times as wide as tall"
     odd = (shape - shape.median()).abs() > np.log(ODD)
     for problem, rows, detail in (
         ("blank", blank, "shows one tone"),
@@ -230,7 +231,7 @@ def _odd(samples: pd.DataFrame, light: pd.DataFrame) -> Iterator[tuple[Any, ...]
             if problem == "tiny":
                 detail = f"{size}, most are {short.median():.0f} or more on the short side"
             elif problem == "shape":
-                detail = f"{size}, most are {usual:.2g} times as wide as tall"
+                detail = f"{size}, most are {most}"
             yield row.path, row.label, problem, detail
 
 
@@ -239,7 +240,7 @@ def summary(found: Inspection, examples: int = 3) -> str:
     per_class = found.counts.sum(axis=1)
     lines = [
         f"{per_class.sum()} images of {len(per_class)} classes ({per_class.min()} to "
-        f"{per_class.max()} each), mostly {found.size[0]} x {found.size[1]} pixels"
+        f"{per_class.max()} each), typically {found.size[0]} x {found.size[1]} pixels"
     ]
 
     def tell(what: str, items: list[str]) -> None:

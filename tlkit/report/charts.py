@@ -192,11 +192,16 @@ def coverage_chart(curve: CoverageCurve) -> Chart:
     return Chart(x, y, marks)
 
 
+# Room that the name of a rate takes, in SVG units.
+_NAME = 72
+
+
 def rate_chart(curve: RateCurve) -> Chart:
     """Loss against the logarithm of the learning rate.
 
     Returns:
-        Marks: `raw` and `smoothed` (places), `rates` (x, y and name of the rates to point out).
+        Marks: `raw` and `smoothed` (places), `rates` (x, y, name and side of the text of the rates
+        to point out).
     """
     decades = range(math.floor(np.log10(curve.rates[0])), math.ceil(np.log10(curve.rates[-1])) + 1)
     ticks = [(float(power), f"1e{power}") for power in decades]
@@ -206,17 +211,28 @@ def rate_chart(curve: RateCurve) -> Chart:
         float(curve.losses.max()), 1.5 * float(curve.losses[: len(curve.losses) // 3 + 1].max())
     )
     values = nice_ticks(0, highest, 5)
-    y = Axis(0, values[-1], 214, 24, [(t, f"{t:g}") for t in values])
+    y = Axis(0, values[-1], 214, 38, [(t, f"{t:g}") for t in values])
 
     def places(losses: np.ndarray) -> list[tuple[float, float]]:
         pairs = zip(np.log10(curve.rates), np.clip(losses, y.low, y.high), strict=True)
         return [(x.at(rate), y.at(loss)) for rate, loss in pairs]
 
     named = [("suggested", curve.suggestion), ("in the recipe", curve.used)]
-    rates = [
-        {"x": x.at(math.log10(rate)), "y": y.end - 8 + 12 * i, "name": name}
-        for i, (name, rate) in enumerate(named)
+    placed = sorted(
+        (x.at(math.log10(rate)), name)
+        for name, rate in named
         if rate is not None and x.low <= math.log10(rate) <= x.high
+    )
+    # The line that stands on the side of the other's text begins below it.
+    turned = bool(placed) and placed[-1][0] > x.end - _NAME
+    rates = [
+        {
+            "x": place,
+            "y": y.end - 8 - 13 * (i if turned else len(placed) - 1 - i),
+            "name": name,
+            "end": turned and place > x.start + _NAME,
+        }
+        for i, (place, name) in enumerate(placed)
     ]
     marks = {"raw": places(curve.raw), "smoothed": places(curve.losses), "rates": rates}
     return Chart(x, y, marks)
@@ -227,7 +243,8 @@ def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
     two decades), or one place for each value.
 
     Returns:
-        None for fewer than two finished trials. Marks: `points` (places), `best` (a place).
+        None for fewer than two finished trials. Marks: `points` (places), `above` (where losses
+        above the scale leave it), `best` (a place).
     """
     done = trials[trials["loss"].notna() & trials[key].notna()]
     if len(done) < 2:
@@ -250,8 +267,13 @@ def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
         names = sorted(map(str, done[key].unique()))
         numbers = done[key].map(lambda value: names.index(str(value))).to_numpy(dtype=float)
         x = Axis(-0.5, len(names) - 0.5, 46, 428, list(enumerate(names)))
-    points = [(x.at(n), y.at(min(loss, y.high))) for n, loss in zip(numbers, losses, strict=True)]
-    return Chart(x, y, {"points": points, "best": points[int(losses.argmin())]})
+    points = [(x.at(n), y.at(loss)) for n, loss in zip(numbers, losses, strict=True)]
+    marks = {
+        "points": [place for place in points if place[1] >= y.end],
+        "above": [(place[0], y.end) for place in points if place[1] < y.end],
+        "best": points[int(losses.argmin())],
+    }
+    return Chart(x, y, marks)
 
 
 def _share_axes() -> tuple[Axis, Axis]:

@@ -9,6 +9,7 @@ from tlkit.data.lint import Copies, Inspection
 from tlkit.errors import DataError
 from tlkit.report.pictures import inline_thumbnails
 from tlkit.report.render import render
+from tlkit.report.words import SPLIT_NAMES
 from tlkit.runs import write_atomically
 
 SIDE = 192
@@ -66,7 +67,7 @@ def _page(found: Inspection) -> str:
         root=str(found.root),
         total=int(found.counts.to_numpy().sum()),
         size=found.size,
-        splits=list(found.counts.columns),
+        splits=[SPLIT_NAMES.get(name, "pictures").capitalize() for name in found.counts.columns],
         counts=[
             {"class": str(name), "counts": [int(n) for n in row], "total": int(row.sum())}
             for name, row in zip(found.counts.index, found.counts.to_numpy(), strict=True)

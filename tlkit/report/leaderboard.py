@@ -34,7 +34,7 @@ def write_comparison(comparison: Comparison, path: Path) -> Path:
         split=words.SPLIT_NAMES[comparison.split],
         images=len(comparison.images),
         rows=_rows(comparison),
-        pairs=[{"pair": pair, "says": words.pair_verdict(pair)} for pair in comparison.pairs],
+        pairs=[{"pair": pair, "says": words.both_sides(pair)} for pair in comparison.pairs],
         duels=duels,
         remarks=comparison.remarks,
         thumbnails=inline_thumbnails(comparison.root, paths, SIDE, BUDGET),

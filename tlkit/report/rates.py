@@ -15,12 +15,12 @@ def advice(curve: RateCurve) -> str:
     """What the test suggests, in one line."""
     if curve.suggestion is None:
         return (
-            f"{curve.phase}: the loss fell at no rate between {curve.rates[0]:.1e} and "
-            f"{curve.rates[-1]:.1e}; the recipe's {curve.used:g} has nothing to be judged by"
+            f"{curve.phase}: the loss fell at no rate between {curve.rates[0]:.2g} and "
+            f"{curve.rates[-1]:.2g}; the recipe's {curve.used:g} has nothing to be judged by"
         )
     return (
-        f"{curve.phase}: try {FLAGS[curve.phase]} {curve.suggestion:.1e} (the loss is lowest at "
-        f"{curve.lowest:.1e}; the recipe has {curve.used:g})"
+        f"{curve.phase}: try {FLAGS[curve.phase]} {curve.suggestion:.2g} (the loss is lowest at "
+        f"{curve.lowest:.2g}; the recipe has {curve.used:g})"
     )
 
 

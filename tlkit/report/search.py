@@ -10,6 +10,7 @@ import pandas as pd
 
 from tlkit.report.charts import trials_chart
 from tlkit.report.render import render, write_page
+from tlkit.report.words import percent
 
 # Rows that the terminal shows.
 SHOWN = 10
@@ -35,6 +36,7 @@ def write_search(
         name=name,
         keys=keys,
         images=images,
+        pruned=bool((trials["state"] == "pruned").any()),
         rows=[_row(row, keys) for row in trials.to_dict("records")],
         charts={key: chart for key in keys if (chart := trials_chart(trials, key))},
         says=verdict(trials),
@@ -51,7 +53,7 @@ def verdict(trials: pd.DataFrame) -> str:
     best = trials.iloc[0]
     return (
         f"Trial {best['trial']} is the best of {len(trials):,} ({done}): validation loss "
-        f"{best['loss']:.4f}, accuracy {best['accuracy']:.3f}."
+        f"{best['loss']:.4f}, accuracy {percent(best['accuracy'])}."
     )
 
 
@@ -78,6 +80,7 @@ def _row(row: dict[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
         "state": row["state"],
         "loss": f"{row['loss']:.4f}" if finished else "",
         "accuracy": f"{row['accuracy']:.3f}" if finished else "",
+        "share": row["accuracy"] if finished else None,
         "seconds": row["seconds"],
         "drawn": [_value(row[key]) for key in keys],
     }
@@ -86,4 +89,4 @@ def _row(row: dict[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _value(value: Any) -> str:
     if isinstance(value, float) and value != value:
         return ""  # a key that this trial did not have
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

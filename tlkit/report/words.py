@@ -211,6 +211,18 @@ def pair_verdict(pair: Pair) -> str:
     return f"{'worse' if pair.distinguishable else 'not distinguishable'}: {counts}"
 
 
+def both_sides(pair: Pair) -> str:
+    """What the test says of a pair of which neither is the yardstick."""
+    if not pair.only_first + pair.only_second:
+        return pair_verdict(pair)
+    better = f"“{pair.first}” is better" if pair.distinguishable else "not distinguishable"
+    return (
+        f"{better}: only “{pair.first}” right "
+        f"on {pair.only_first:,}, only “{pair.second}” on {pair.only_second:,}, "
+        f"{p_value(pair.p_value)}"
+    )
+
+
 def p_value(p: float) -> str:
     """`"p = 0.63"`, `"p = 0.004"`, `"p < 0.001"`."""
     return f"p {'= ' if p >= 0.001 else '< '}{max(p, 0.001):.{2 if p >= 0.1 else 3}f}"
