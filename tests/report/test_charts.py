@@ -79,6 +79,18 @@ def test_one_epoch_and_a_perfect_accuracy_can_be_drawn():
     assert chart.y.ticks[-1][1] == "100\u00a0%"
 
 
+def test_what_a_solver_did_is_drawn_by_its_iterations():
+    history = pd.DataFrame(
+        {"phase": ["head"] * 4, "epoch": [1, 2, 3, 30], "loss": [4, 3, 2, 1],
+         "val_loss": [2, 1, 2, 3], "lr": [0.0] * 4}
+    )  # fmt: skip
+    chart = learning_chart(LearningCurves.from_history(history), "loss")
+    assert [x for x, _ in chart.marks["lines"][0]["segments"][0]] == [
+        chart.x.at(iteration) for iteration in (1, 2, 3, 30)
+    ]
+    assert chart.marks["best"] == [(chart.x.at(30), chart.y.at(3))]
+
+
 def test_reliability_bars_show_their_own_bins():
     predictions = pd.DataFrame(
         {

@@ -200,6 +200,21 @@ def test_an_evaluation_without_training_renders(cats_and_dogs):
     assert "<h3>Recipe" not in page
 
 
+def test_a_solved_head_is_told_by_iterations_and_one_number_needs_no_chart(cats_and_dogs):
+    history = cats_and_dogs.history.head(3).assign(lr=0.0, epoch=[1, 2, 30])
+    cats_and_dogs.write_table("history", history)
+    curves = section(render_run(cats_and_dogs).read_text(), "curves")
+    assert "The ring marks the last iteration" in curves
+    assert "All epochs" not in curves
+    assert curves.count("<svg") == 2
+    cats_and_dogs.write_table("history", history.tail(1))
+    curves = section(render_run(cats_and_dogs).read_text(), "curves")
+    assert "it took 30 iterations" in curves
+    assert "<svg" not in curves
+    assert "<details" not in curves
+    assert "<table" in curves
+
+
 def test_empty_class_folders_are_named(cats_and_dogs):
     metrics = cats_and_dogs.metrics
     metrics["data"]["empty_classes"] = ["eel & <fish>"]

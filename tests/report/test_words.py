@@ -86,6 +86,7 @@ def test_notes_name_what_misleads():
     said = " ".join(notes(make_metrics(), skipped=3))
     assert "chose when the training stopped" in said
     assert "3 files were skipped" in said
+    assert "chose when the training stopped" not in " ".join(notes(make_metrics(), solved=True))
     assert not notes(make_metrics(evaluated="test", interval=(0.93, 0.99)))
 
     wide = notes(make_metrics(evaluated="test", interval=(0.6, 0.99)))

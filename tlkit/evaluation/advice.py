@@ -82,9 +82,8 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
         return Advice("more pictures", facts | {"class": _hardest(scores)})
     last = phases[-1]
     losses = last.curves["val_loss"]
-    rows = history[history["phase"] == last.name]
-    solved = "lr" in rows and (rows["lr"] == 0).all()  # at its optimum: no epoch would move it
-    if last.best == last.epochs[-1] and len(losses) > LAST_EPOCHS and not solved:
+    # Solved, it is at its optimum: no epoch would move it.
+    if last.best == last.epochs[-1] and len(losses) > LAST_EPOCHS and not last.solved:
         before, after = losses[-1 - LAST_EPOCHS], losses[-1]
         if after < before * (1 - STILL_FALLING):
             return Advice(

@@ -97,15 +97,17 @@ class Phase:
 
     Args:
         name: as in history.csv.
-        epochs: counted over all phases, from 1.
+        epochs: counted over all phases, from 1; iterations where nothing but a solver worked.
         curves: loss, val_loss, accuracy, val_accuracy; (epochs,) each, NaN where not measured.
         best: the epoch (counted over all phases) of the lowest val_loss, else loss.
+        solved: whether a solver found the weights, so that there was nothing to choose.
     """
 
     name: str
     epochs: list[int]
     curves: dict[str, np.ndarray]
     best: int
+    solved: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,14 @@ class LearningCurves:
             }
             judge = curves["val_loss"] if curves["val_loss"].notna().any() else curves["loss"]
             best = int(judge.fillna(np.inf).argmin())
-            if "lr" in rows and (rows["lr"] == 0).all():
-                best = len(rows) - 1  # solved, not trained: the end is what was looked for
+            solved = "lr" in rows and bool((rows["lr"] == 0).all())
+            if solved:
+                best = len(rows) - 1  # the end is what was looked for
             arrays = {curve: values.to_numpy(dtype=float) for curve, values in curves.items()}
             epochs = [i + 1 for i in rows.index]
-            phases.append(Phase(str(name), epochs, arrays, epochs[best]))
+            if solved and len(rows) == len(table) and "epoch" in rows:
+                epochs = rows["epoch"].astype(int).tolist()
+            phases.append(Phase(str(name), epochs, arrays, epochs[best], solved))
         return cls(phases)
 
 

@@ -87,7 +87,7 @@ def summary(material: Material) -> dict[str, Any]:
         "multi_label": material.multi_label,
         "others": others,
         "seconds": _total_seconds(metrics),
-        "notes": words.notes(metrics, len(material.skipped)),
+        "notes": words.notes(metrics, len(material.skipped), _solved(material.history)),
         "advice": words.advice(advise(metrics, material.predictions, material.history)),
     }
 
@@ -99,11 +99,13 @@ def steps(material: Material) -> dict[str, Any] | None:
 
 
 def curves(material: Material) -> dict[str, Any] | None:
-    """Loss and accuracy over the epochs of all phases."""
+    """Loss and accuracy over the epochs of all phases, or the iterations of a solver."""
     if not len(material.history):
         return None
     history = LearningCurves.from_history(material.history)
     drawn = {q: charts.learning_chart(history, q) for q in ("loss", "accuracy")}
+    if len(material.history) == 1 and history.phases[0].solved:
+        drawn = {}  # one number needs no chart
     rows = [
         {
             "phase": phase.name,
@@ -118,9 +120,18 @@ def curves(material: Material) -> dict[str, Any] | None:
     return {
         "charts": {q: chart for q, chart in drawn.items() if chart},
         "rows": rows,
+        "solved": _solved(material.history),
+        "head_solved": history.phases[0].solved,
+        "multi_label": material.multi_label,
         "seconds": float(seconds.sum()) if len(seconds) else None,
         "validated": any(row["val_loss"] is not None for row in rows),
     }
+
+
+def _solved(history: pd.DataFrame) -> bool:
+    """Whether all that was learned was solved for."""
+    phases = LearningCurves.from_history(history).phases if len(history) else []
+    return bool(phases) and all(phase.solved for phase in phases)
 
 
 def confusion(material: Material) -> dict[str, Any] | None:

@@ -47,12 +47,18 @@ def verdict(metrics: dict[str, Any]) -> str:
     )
 
 
-def notes(metrics: dict[str, Any], skipped: int = 0) -> list[str]:
-    """What a reader should know before relying on the numbers."""
+def notes(metrics: dict[str, Any], skipped: int = 0, solved: bool = False) -> list[str]:
+    """What a reader should know before relying on the numbers.
+
+    Args:
+        metrics: as in metrics.json.
+        skipped: how many files were.
+        solved: whether there were no epochs to choose from.
+    """
     scores = metrics["splits"][metrics["evaluated"]]
     low, high = scores["accuracy_interval"]
     found = []
-    if metrics["evaluated"] == "val":
+    if metrics["evaluated"] == "val" and not solved:
         found.append(
             "These validation pictures also chose when the training stopped, so the accuracy is "
             "slightly flattering. A test split (--test-split) gives a number nobody tuned for."
