@@ -175,5 +175,17 @@ def test_a_loss_above_the_scale_is_marked_as_such():
     trials = pd.DataFrame({"loss": [0.4, 0.5, 0.6, 9.0], "rate": [0.1, 0.2, 0.3, 0.4]})
     chart = trials_chart(trials, "rate")
     assert len(chart.marks["points"]) == 3
-    assert chart.marks["above"] == [(chart.x.at(0.4), chart.y.end)]
+    assert chart.marks["beyond"] == [f"M{chart.x.at(0.4) - 4} {chart.y.end}h8l-4 -7z"]
     assert chart.marks["best"] == chart.marks["points"][0]
+
+
+def test_long_names_have_a_row_each():
+    names = ["efficientnet_lite0", "a_name_that_is_longer_than_any_backbone", "vgg16_bn"]
+    trials = pd.DataFrame({"loss": [0.4, 0.3, 9.0], "backbone": names})
+    chart = trials_chart(trials, "backbone")
+    assert [text[:3] for _, text in chart.y.ticks] == ["a_n", "eff", "vgg"]
+    assert all(len(text) <= 24 for _, text in chart.y.ticks)
+    assert [y for _, y in chart.marks["points"]] == [chart.y.at(1), chart.y.at(0)]
+    assert chart.marks["best"] == (chart.x.at(0.3), chart.y.at(0))
+    assert len(chart.marks["beyond"]) == 1
+    assert chart.x.start < chart.x.at(0.3) < chart.x.end

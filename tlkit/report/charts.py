@@ -240,11 +240,11 @@ def rate_chart(curve: RateCurve) -> Chart:
 
 def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
     """The loss of finished trials against one key: a number (its logarithm where it spans more than
-    two decades), or one place for each value.
+    two decades) across; names, which may be long, one below the other and the loss across.
 
     Returns:
-        None for fewer than two finished trials. Marks: `points` (places), `above` (where losses
-        above the scale leave it), `best` (a place).
+        None for fewer than two finished trials. Marks: `x_title`, `points` (places), `beyond`
+        (arrowheads as path data where losses leave the scale), `best` (a place).
     """
     done = trials[trials["loss"].notna() & trials[key].notna()]
     if len(done) < 2:
@@ -253,7 +253,10 @@ def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
     # A few recipes that fail badly would press all others onto the axis.
     highest = min(float(losses.max()), 4 * float(np.median(losses)))
     values = nice_ticks(0, highest, 5)
-    y = Axis(0, values[-1], 214, 12, [(t, f"{t:g}") for t in values])
+    ticks = [(t, f"{t:g}") for t in values]
+    y = Axis(0, values[-1], 214, 12, ticks)
+    beyond = losses > y.high
+    best = int(losses.argmin())
     if pd.api.types.is_numeric_dtype(done[key]) and not pd.api.types.is_bool_dtype(done[key]):
         numbers = done[key].to_numpy(dtype=float)
         if numbers.min() > 0 and numbers.max() > 100 * numbers.min():
@@ -261,19 +264,42 @@ def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
             low, high = math.floor(numbers.min()), math.ceil(numbers.max())
             x = Axis(low, high, 46, 428, [(t, f"1e{t}") for t in range(low, high + 1)])
         else:
-            ticks = nice_ticks(float(numbers.min()), float(numbers.max()), 5)
-            x = Axis(ticks[0], ticks[-1], 46, 428, [(t, f"{t:g}") for t in ticks])
-    else:
-        names = sorted(map(str, done[key].unique()))
-        numbers = done[key].map(lambda value: names.index(str(value))).to_numpy(dtype=float)
-        x = Axis(-0.5, len(names) - 0.5, 46, 428, list(enumerate(names)))
-    points = [(x.at(n), y.at(loss)) for n, loss in zip(numbers, losses, strict=True)]
+            numbered = nice_ticks(float(numbers.min()), float(numbers.max()), 5)
+            x = Axis(numbered[0], numbered[-1], 46, 428, [(t, f"{t:g}") for t in numbered])
+        points = [(x.at(n), y.at(loss)) for n, loss in zip(numbers, losses, strict=True)]
+        marks = {
+            "x_title": key,
+            "points": [place for place, out in zip(points, beyond, strict=True) if not out],
+            "beyond": [
+                f"M{place[0] - 4} {y.end}h8l-4 -7z"
+                for place, out in zip(points, beyond, strict=True)
+                if out
+            ],
+            "best": points[best],
+        }
+        return Chart(x, y, marks)
+    names = sorted(map(str, done[key].unique()))
+    bottom = 12 + 26 * len(names)
+    y = Axis(len(names) - 0.5, -0.5, bottom, 12, list(enumerate(map(_shortened, names))))
+    x = Axis(0, values[-1], 24 + 6.5 * max(len(text) for _, text in y.ticks), 420, ticks)
+    rows = [y.at(names.index(str(value))) for value in done[key]]
     marks = {
-        "points": [place for place in points if place[1] >= y.end],
-        "above": [(place[0], y.end) for place in points if place[1] < y.end],
-        "best": points[int(losses.argmin())],
+        "x_title": "loss",
+        "points": [
+            (x.at(loss), row)
+            for loss, row, out in zip(losses, rows, beyond, strict=True)
+            if not out
+        ],
+        "beyond": [
+            f"M{x.end} {row - 4}v8l7 -4z" for row, out in zip(rows, beyond, strict=True) if out
+        ],
+        "best": (x.at(losses[best]), rows[best]),
     }
-    return Chart(x, y, marks)
+    return Chart(x, y, marks, height=bottom + 36)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def _share_axes() -> tuple[Axis, Axis]:

@@ -86,5 +86,5 @@ def _page(found: Inspection) -> str:
 
 def _shown(group: Copies) -> dict[str, Any]:
     kind = "the same file" if group.exact else "the same picture"
-    where = [*group.splits, *group.labels] if len(group.splits) > 1 else group.labels
-    return {"paths": group.paths, "kind": kind, "where": where}
+    splits = [SPLIT_NAMES.get(name, name) for name in group.splits] if len(group.splits) > 1 else []
+    return {"paths": group.paths, "kind": kind, "splits": splits, "labels": group.labels}

@@ -36,7 +36,7 @@ def write_search(
         name=name,
         keys=keys,
         images=images,
-        pruned=bool((trials["state"] == "pruned").any()),
+        states=set(trials["state"]),
         rows=[_row(row, keys) for row in trials.to_dict("records")],
         charts={key: chart for key in keys if (chart := trials_chart(trials, key))},
         says=verdict(trials),
