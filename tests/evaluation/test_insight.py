@@ -7,12 +7,26 @@ import pandas as pd
 import pytest
 from flipped_labels import measure
 from PIL import Image
+from scipy.stats import multivariate_normal
+from sklearn.linear_model import LogisticRegression
 
 import tlkit
-from tlkit.evaluation import audit
+from tlkit import solver
+from tlkit.evaluation import audit, probe
 from tlkit.evaluation.baselines import baselines
 from tlkit.evaluation.curve import SHARES, data_curve
-from tlkit.evaluation.probe import DIRECTIONS, directions, out_of_fold
+from tlkit.evaluation.probe import (
+    DIRECTIONS,
+    DISCRIMINANT,
+    LOGISTIC,
+    MOST_LEARNED_FROM,
+    MOST_SCORES,
+    WIDENING,
+    directions,
+    head_for,
+    out_of_fold,
+    probabilities,
+)
 
 CLASSES = ["a", "b", "c"]
 
@@ -67,6 +81,85 @@ def test_out_of_fold_never_asks_a_head_about_what_it_learned() -> None:
     rows, labels = rng.normal(size=(300, 64)).astype(np.float32), rng.integers(0, 3, 300)
     accuracy = (out_of_fold(rows, labels, 3).argmax(axis=1) == labels).mean()
     assert accuracy < 0.45  # chance, while the same rows would be learned by heart
+
+
+def test_iterations_are_for_as_many_classes_as_they_can_do() -> None:
+    most = MOST_SCORES // MOST_LEARNED_FROM
+    assert head_for(500, np.arange(500) % 2) == LOGISTIC
+    assert head_for(10**6, np.arange(10**4) % most) == LOGISTIC  # no more than 8,000 are learned
+    assert head_for(10**6, np.arange(10**4) % (most + 1)) == DISCRIMINANT
+    assert head_for(4000, np.arange(4000) % 2000) == DISCRIMINANT
+
+
+def test_the_discriminant_is_the_posterior_of_normal_clouds() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 3], [40, 10, 1])  # nothing of class 2, one of class 3
+    rows = (rng.normal(size=(51, 5)) * [1, 2, 3, 4, 0] + labels[:, None]).astype(np.float32)
+    rows[:, 4] = 7  # never varies
+    others = rows[::4] + 0.5
+    p = probabilities(rows, labels, others, 4, head=DISCRIMINANT)
+    inside = sum((n - 1) * np.cov(rows[labels == c].T) for c, n in [(0, 40), (1, 10)])
+    middle, weight = rows.mean(axis=0), solver.PRIOR
+    covariance = inside + weight * np.cov(rows.T, ddof=0)
+    covariance *= WIDENING / (51 - 3 + weight)
+    covariance += 1e-3 * np.trace(covariance) / 5 * np.eye(5)
+    density = np.zeros((len(others), 4))
+    for c, n in [(0, 40), (1, 10), (3, 1)]:
+        mean = (rows[labels == c].sum(axis=0) + middle) / (n + 1)
+        density[:, c] = n * multivariate_normal.pdf(others, mean, covariance)
+    np.testing.assert_allclose(p, density / density.sum(axis=1, keepdims=True), rtol=1e-3)
+    assert (p[:, 2] == 0).all()
+
+
+def test_a_thousand_classes_are_asked_without_iterations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(solver, "regression")
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(1000), 3)
+    rows = (rng.normal(size=(1000, 64))[truth] + rng.normal(0, 0.8, (3000, 64))).astype(np.float32)
+    flipped = np.arange(0, 3000, 60)
+    labels = truth.copy()
+    labels[flipped] = (labels[flipped] + 500) % 1000
+    names = [f"{c:04}" for c in range(1000)]
+    table = pd.DataFrame(
+        {
+            "path": [f"{i:04}" for i in range(3000)],
+            "split": "train",
+            "label": np.take(names, labels),
+        }
+    )
+    p = out_of_fold(rows, labels, 1000)
+    assert (p.argmax(axis=1) == truth).mean() > 0.9
+    doubtful = audit.doubtful(table, p, names)
+    assert set(flipped) <= set(doubtful["path"].astype(int))
+    very = doubtful.loc[doubtful["very"], "path"].astype(int)
+    assert very.isin(flipped).sum() >= 0.6 * len(flipped)
+    train, held_out = np.flatnonzero(np.arange(3000) % 3 < 2), np.arange(2, 3000, 3)
+    curve = data_curve(rows, truth, train, held_out, 1000)
+    assert curve is not None
+    assert curve["head"] == DISCRIMINANT
+    assert curve["points"][-1]["accuracy"] > curve["points"][0]["accuracy"] + 0.005
+    facts = pd.DataFrame({"width": truth + 10, "height": 20, "format": "PNG"})
+    monkeypatch.setattr(
+        "tlkit.evaluation.baselines._colour", lambda *_: rng.normal(size=(len(held_out) * 3, 6))
+    )
+    found = {row["rule"]: row for row in baselines(rows, facts, truth, train, held_out, tmp_path)}
+    assert {rule for rule, row in found.items() if row.get("head")} == {"size", "colour"}
+    assert found["colour"]["accuracy"] < 0.02
+
+
+def test_few_classes_are_asked_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(probe, "_discriminant")
+    rows, labels = make_features(500, apart=0.3)
+    learned, held_out = np.arange(400), np.arange(400, 500)
+    model = LogisticRegression(C=probe.STRENGTH, max_iter=100).fit(rows[:400], labels[:400])
+    answer = probabilities(rows[:400], labels[:400], rows[400:], 3)
+    np.testing.assert_allclose(answer, model.predict_proba(rows[400:]), atol=1e-6)
+    curve = data_curve(rows, labels, learned, held_out, 3)
+    assert curve is not None
+    assert "head" not in curve
+    assert curve["points"][-1]["accuracy"] == (answer.argmax(axis=1) == labels[400:]).mean()
 
 
 def test_directions_of_parts_are_those_of_the_whole() -> None:

@@ -87,6 +87,18 @@ def test_no_doubtful_label_is_said_in_words(cats_and_dogs):
     assert "no label looks doubtful" in text_of(render_run(run), "audit")
 
 
+def test_the_page_says_where_the_heads_are_of_another_kind(cats_and_dogs):
+    said, sections = "by discriminant analysis, not by", ("audit", "data_curve", "baselines")
+    run = with_insight(cats_and_dogs, ["cat", "dog"])
+    assert not [name for name in sections if said in text_of(render_run(run), name)]
+    metrics = run.metrics
+    for part in (metrics["audit"], metrics["curve"], metrics["baselines"][2]):
+        part["head"] = "discriminant analysis"
+    run.write_metrics(metrics)
+    report = render_run(run)
+    assert [text_of(report, name).count(said) for name in sections] == [1, 1, 1]
+
+
 def test_the_page_shows_a_bounded_number(cats_and_dogs, monkeypatch):
     monkeypatch.setattr(insight, "MOST_SHOWN", 5)
     report = render_run(with_insight(cats_and_dogs, ["cat", "dog"]))

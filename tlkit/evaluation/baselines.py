@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from tlkit.data.duplicates import look_at
 from tlkit.evaluation.intervals import accuracy_interval
-from tlkit.evaluation.probe import probabilities
+from tlkit.evaluation.probe import LOGISTIC, head_for, probabilities
 
 MOST_TRAIN, MOST_HELD_OUT = 3_000, 1_500
 
@@ -40,7 +40,8 @@ def baselines(
 
     Returns:
         For each rule "majority", "size", "colour" and "neighbour": {rule, accuracy, interval,
-        images}; nothing where there is nothing held out.
+        images}, and `head` of those that learn where it is not the usual logistic regression;
+        nothing where there is nothing held out.
     """
     if not len(held_out) or not len(train):
         return []
@@ -50,10 +51,11 @@ def baselines(
     known, asked = labels[train], labels[held_out]
     both = samples.iloc[np.concatenate([train, held_out])]
     n, classes = len(train), int(labels.max()) + 1
+    head = head_for(n, known)
 
     def simple(values: NDArray[np.float64]) -> NDArray[np.int64]:
         x = _with_squares(values, n)
-        return probabilities(x[:n], known, x[n:], classes, strength=1.0).argmax(axis=1)
+        return probabilities(x[:n], known, x[n:], classes, 1.0, head).argmax(axis=1)
 
     answers = {
         "majority": np.full(len(asked), np.bincount(known).argmax()),
@@ -67,6 +69,7 @@ def baselines(
             "accuracy": float((answer == asked).mean()),
             "interval": accuracy_interval(int((answer == asked).sum()), len(asked)),
             "images": len(asked),
+            **({"head": head} if head != LOGISTIC and rule in ("size", "colour") else {}),
         }
         for rule, answer in answers.items()
     ]

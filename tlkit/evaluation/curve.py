@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tlkit.evaluation.intervals import LEVEL, wilson
-from tlkit.evaluation.probe import probabilities
+from tlkit.evaluation.probe import LOGISTIC, head_for, probabilities
 from tlkit.progress import track
 
 SHARES = {0.1: 8, 0.25: 6, 0.5: 4, 1.0: 1}
@@ -37,8 +37,8 @@ def data_curve(
     Returns:
         `points`: one per share, with share, images, draws, accuracy and its 95 % interval (over the
         choice of held-out images and that of training images); `gain`: what the second half of the
-        training images brought, with its interval over the held-out images; None where there is
-        nothing held out.
+        training images brought, with its interval over the held-out images; `head` where it is not
+        the usual logistic regression; None where there is nothing held out.
     """
     if not len(held_out) or not len(train):
         return None
@@ -47,10 +47,11 @@ def data_curve(
     draws = [(share, draw) for share, number in SHARES.items() for draw in range(number)]
     right: dict[float, list[NDArray[np.bool_]]] = {share: [] for share in SHARES}
     counts: dict[float, int] = {}
+    head = head_for(len(train), labels[train])
     for share, _ in track(draws, "More data?"):
         some = _draw(labels, train, share, rng)
-        answer = probabilities(rows[some], labels[some], rows[held_out], classes).argmax(axis=1)
-        right[share].append(answer == labels[held_out])
+        answer = probabilities(rows[some], labels[some], rows[held_out], classes, head=head)
+        right[share].append(answer.argmax(axis=1) == labels[held_out])
         counts[share] = len(some)
     points = []
     for share, answers in right.items():
@@ -79,6 +80,7 @@ def data_curve(
         "points": points,
         "gain": gain,
         "gain_interval": [gain - half, gain + half],
+        **({} if head == LOGISTIC else {"head": head}),
     }
 
 

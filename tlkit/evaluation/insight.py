@@ -15,7 +15,7 @@ from tlkit.data.loader import Datasets
 from tlkit.evaluation import audit
 from tlkit.evaluation.baselines import baselines
 from tlkit.evaluation.curve import data_curve
-from tlkit.evaluation.probe import directions, out_of_fold
+from tlkit.evaluation.probe import LOGISTIC, directions, head_for, out_of_fold
 from tlkit.features import FrozenFeatures
 from tlkit.recipe import Recipe
 
@@ -53,8 +53,11 @@ def insight(
     is_test, train, held_out = split == "test", places[split == "train"], places[split != "train"]
     judged = samples[~is_test]
     p = out_of_fold(rows[~is_test], labels[~is_test], len(folder.classes), seed=seed)
+    head = head_for(len(judged), labels[~is_test])
+    table = audit.doubtful(judged, p, folder.classes)
     return {
-        "audit": audit.facts(audit.doubtful(judged, p, folder.classes), len(judged), reviewed),
+        "audit": audit.facts(table, len(judged), reviewed)
+        | ({} if head == LOGISTIC else {"head": head}),
         "curve": data_curve(rows, labels, train, held_out, len(folder.classes), seed),
         "baselines": baselines(rows, samples, labels, train, held_out, folder.root, seed, workers),
     }

@@ -35,7 +35,7 @@ def audit(material: Material) -> dict[str, Any] | None:
         for row in found["list"][:MOST_SHOWN]
     ]
     counts = {name: found[name] for name in ("images", "doubtful", "very_doubtful")}
-    return counts | {"rows": rows}
+    return counts | {"rows": rows, "head": found.get("head")}
 
 
 def data_curve(material: Material) -> dict[str, Any] | None:
@@ -60,6 +60,7 @@ def data_curve(material: Material) -> dict[str, Any] | None:
         "chart": _curve_chart(points),
         "points": points,
         "held_out": found["held_out"],
+        "head": found.get("head"),
         "verdict": verdict,
     }
 
@@ -91,7 +92,13 @@ def baselines(material: Material) -> dict[str, Any] | None:
     held_out = material.predictions[material.predictions["split"] != "train"]
     right = int((held_out["label"] == held_out["predicted"]).sum())
     rows = [
-        {"name": RULES[row["rule"]][0], "what": RULES[row["rule"]][1], "own": False, **row}
+        {
+            "name": RULES[row["rule"]][0],
+            "what": RULES[row["rule"]][1],
+            "own": False,
+            "head": None,
+            **row,
+        }
         for row in found
     ]
     rows.append(
@@ -99,6 +106,7 @@ def baselines(material: Material) -> dict[str, Any] | None:
             "name": "This classifier",
             "what": "",
             "own": True,
+            "head": None,
             "accuracy": right / len(held_out),
             "interval": accuracy_interval(right, len(held_out)),
             "images": len(held_out),
