@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -62,6 +63,41 @@ def test_no_solver_without_kept_features(
         settings |= {"patience": 1}
         history = tlkit.finetune(pictures, output=tmp_path, **settings).history
         assert history["lr"].to_numpy() == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("solver", "room", "solved"), [("auto", 0, True), ("auto", -1, False), ("lbfgs", -1, True)]
+)
+def test_many_classes_are_not_solved_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    solver: str,
+    room: int,
+    solved: bool,
+) -> None:
+    caplog.set_level(logging.INFO, "tlkit")
+    images, features, classes = 12, 5, 3
+    monkeypatch.setattr(trainer, "MOST_TO_SOLVE", images * features * classes + room)
+    rows = np.random.default_rng(0).normal(size=(images, features)).astype(np.float32)
+    set_weights: list[Any] = []
+    train = Mock(spec=trainer.FeatureBatches, views=[rows], samples=range(images))
+    train.images = SimpleNamespace(labels=np.arange(images) % classes, seed=0)
+    cut = SimpleNamespace(
+        train=train, val=None, model=SimpleNamespace(input_shape=(None, features))
+    )
+    layer = SimpleNamespace(set_weights=set_weights.append)
+    classifier = SimpleNamespace(
+        multi_label=False,
+        classes=["a", "b", "c"],
+        model=SimpleNamespace(get_layer=lambda name: layer),
+    )
+    config = load_recipe(solver=solver).resolve(224).train
+    arguments: Any = (classifier, config, SimpleNamespace(cut=lambda: cut), None, [])
+    assert trainer._solve_head(*arguments) is solved
+    assert [[part.shape for part in parts] for parts in set_weights] == (
+        [[(features, classes), (classes,)]] if solved else []
+    )
+    assert ("3 classes on" in caplog.text) is not solved
 
 
 def test_early_stopping_keeps_the_best_epoch(pictures: Path, tmp_path: Path) -> None:

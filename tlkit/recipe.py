@@ -114,7 +114,8 @@ class TrainConfig(_Config):
     batch_size: int = Field(32, ge=1)
     solver: Solver = "auto"
     """How the head on frozen features is found: "lbfgs" solves for the best linear one, "sgd"
-    trains any; "auto" solves, unless it is not linear or a setting of its training is given."""
+    trains any; "auto" solves, unless it is not linear, a setting of its training is given, or
+    images, features and classes are so many that it would take minutes."""
     optimizer: Optimizer = "adam"
     momentum: float | None = Field(None, ge=0, lt=1)
     """Of SGD (0.9 when absent) or RMSprop (0)."""

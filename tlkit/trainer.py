@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 LARGEST_TO_SOLVE = 64 << 20
 """Bytes of features up to which `auto` solves the head; many images need no solver to be exact."""
+MOST_TO_SOLVE = 2_000_000_000
+"""Numbers of features times classes up to which `auto` solves the head: each of its
+iterations costs that much, and cross-validation takes hundreds of them; this many, a minute."""
 
 
 @dataclass(frozen=True)
@@ -307,8 +310,17 @@ def _solve_head(
             )
         return False
     size = 4 * math.prod(cut.model.input_shape[1:]) * len(cut.train.samples) * len(cut.train.views)
+    classes = len(classifier.classes)
     if config.solver == "auto" and size > LARGEST_TO_SOLVE:
         log.info("head: %d MiB of features are many, so it trains in batches", size >> 20)
+        return False
+    if config.solver == "auto" and size // 4 * classes > MOST_TO_SOLVE:
+        log.info(
+            "head: %d classes on %.3g MiB of features would take the solver minutes, so it trains "
+            "in batches (--solver lbfgs solves it all the same)",
+            classes,
+            size / (1 << 20),
+        )
         return False
     images, several = cut.train.images, classifier.multi_label
     val: Any = None
@@ -319,7 +331,7 @@ def _solve_head(
     if several:
         head = solve_each(views, images.multi_hot, val, images.seed)
     else:
-        head = solve(views, images.labels, len(classifier.classes), weights, val, images.seed)
+        head = solve(views, images.labels, classes, weights, val, images.seed)
     classifier.model.get_layer("head_logits").set_weights([head.kernel, head.bias])
     seconds = (time.perf_counter() - start) / len(head.curve)
     for point in head.curve:
