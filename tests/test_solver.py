@@ -99,6 +99,12 @@ def test_few_images_do_not_blow_up_features_of_uncertain_scale() -> None:
     assert np.isfinite(single.bias).all()
 
 
+def test_classes_of_one_image_are_no_reason_to_warn() -> None:
+    rows, labels = blobs(30, per_class=1)  # scikit-learn warns from 21 images on
+    head = solve([rows], labels, 30)
+    assert score(rows, labels, head.kernel, head.bias)[1] > 0.9
+
+
 def test_views_of_an_image_stay_on_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 20)

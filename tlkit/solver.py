@@ -210,11 +210,12 @@ def single_thread() -> Any:
 
 
 def fit(model: Any, rows: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> None:
-    """Fit, and take the limit on iterations for what it is."""
+    """Fit, and take the limit on iterations, and classes of one image, for what they are."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         model.fit(rows, labels)
 
 
