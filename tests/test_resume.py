@@ -30,6 +30,7 @@ def test_killed_at_a_known_moment(victim: Victim, at: str) -> None:
     victim.check_end(name, finished, before)
 
 
+@pytest.mark.slow
 def test_killed_while_all_the_craft_is_on(victim: Victim) -> None:
     """Averages, accumulated gradients, mixed batches and a warm-up go on where they were."""
     craft = {

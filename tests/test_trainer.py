@@ -53,14 +53,14 @@ def test_a_linear_head_is_solved(pictures: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("solver", "outcome"), [("auto", "trains"), ("lbfgs", "refuses")])
 def test_no_solver_without_kept_features(
-    pictures: Path, tmp_path: Path, solver: str, outcome: str
+    pictures: Path, tmp_path: Path, solver: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trainer, "HEAD_EPOCHS", 2)
     settings = {"img_size": 64, "batch_size": 8, "solver": solver, "cache_size": 1e-6}
     if outcome == "refuses":
         with pytest.raises(TrainingError, match="--cache-size"):
             tlkit.finetune(pictures, output=tmp_path, **settings)
     else:
-        settings |= {"patience": 1}
         history = tlkit.finetune(pictures, output=tmp_path, **settings).history
         assert history["lr"].to_numpy() == pytest.approx(1e-3)
 

@@ -34,8 +34,8 @@ CHANNELS = 8
 """Channels of a stage that are shown: those that answer the picture most."""
 FILTERS = 64
 """First-layer filters that are shown."""
-BATCH = 16
-"""Pictures that are explained at a time."""
+BATCH = 4
+"""Pictures that are explained at a time: called directly, Keras keeps every layer's output."""
 SIDE = 192
 """Side of an embedded picture, pixels."""
 
@@ -75,7 +75,7 @@ def grad_cam(
     """
     model = classifier.model
     maps = keras.Model(model.input, model.get_layer(last_map(classifier)).output)
-    feature = maps.predict_on_batch(images.astype(np.float32))
+    feature = np.asarray(maps(images.astype(np.float32), training=False))
     return _heat(classifier, feature, targets)
 
 
@@ -133,9 +133,8 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
     for start in track(starts, "what the network saw", total=len(starts)):
         rows = table.iloc[start : start + BATCH].to_dict("records")
         seen = np.stack([view(read_image(root / row["path"], view.at_least)) for row in rows])
-        # As one graph, which frees each layer's output when the next one has it.
-        maps = reader.predict_on_batch(seen.astype(np.float32))
-        stages = dict(zip(ends, keras.tree.flatten(maps), strict=True))
+        maps = keras.tree.flatten(reader(seen.astype(np.float32), training=False))
+        stages = dict(zip(ends, (np.asarray(each) for each in maps), strict=True))
         targets = [index[_asked(row, classifier)] for row in rows]
         heat = _heat(classifier, stages[looked_at], targets)
         for i, row in enumerate(rows):
