@@ -192,6 +192,7 @@ def test_bad_files_are_skipped_and_named_by_default(tmp_path: Path) -> None:
     assert json.loads((run.folder / "metrics.json").read_text())["data"]["skipped"] == 3
 
 
+@pytest.mark.slow
 def test_weights_are_listed_imported_and_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

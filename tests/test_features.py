@@ -141,6 +141,7 @@ def test_a_second_run_computes_only_what_is_new(
     assert sum(computed) == len(new) <= 6
 
 
+@pytest.mark.slow
 def test_other_weights_transform_or_boundary_share_nothing(
     classifier: Classifier, datasets: Datasets, pictures: Path, tmp_path: Path, computed: list[int]
 ) -> None:

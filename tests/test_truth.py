@@ -147,6 +147,7 @@ def passport(victim: Victim, name: str, **settings: object) -> tuple[str, str]:
     return metrics["data"]["sha256"], metrics["model"]["weights"]["sha256"]
 
 
+@pytest.mark.slow
 def test_a_changed_image_label_or_weight_changes_the_passport(
     victim: Victim, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_weights_from_the_terminal() -> None:
         parse_weights("a,b")
 
 
+@pytest.mark.slow
 def test_an_ensemble_answers_like_any_run(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(run.folder, other)

@@ -51,6 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     return tried
 
 
+@pytest.mark.slow
 def test_trials_and_their_best(recipe: Path, pictures: Path, tmp_path: Path) -> None:
     found = search(recipe, pictures, 2, output=tmp_path, name="s")
     assert len(found.trials) == 2
