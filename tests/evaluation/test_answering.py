@@ -1,8 +1,10 @@
 """Files stream through: whatever their number, only a few batches are on their way."""
 
+import json
 import logging
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,19 @@ def test_views_of_a_picture_are_averaged(tmp_path: Path) -> None:
             seen = np.stack([views(picture, number) for number in range(3)]).astype(np.float32)
             expected = MeanColour()(seen).mean(axis=0)
             np.testing.assert_allclose(answer.probabilities, expected, rtol=1e-6)
+
+
+def test_the_crop_is_the_backbones_whatever_the_file_says(run: tlkit.Run, tmp_path: Path) -> None:
+    other = tmp_path / "model.keras"
+    with zipfile.ZipFile(run.model_file) as known, zipfile.ZipFile(other, "w") as written:
+        for name in known.namelist():
+            content = known.read(name)
+            if name == "tlkit.json":
+                facts = json.loads(content)
+                facts.pop("crop")
+                content = json.dumps(facts).encode()
+            written.writestr(name, content)
+    assert SavedNetwork(other).crop == SavedNetwork(run.model_file).crop == 0.875
 
 
 LIGHT = """

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import device
+from tlkit.backbones._registry import get_backbone
 from tlkit.data.stream import stream_images
 from tlkit.data.transforms import TestTimeViews
-from tlkit.engines import SAMPLE, WORTH, Engine, Engines, proven
+from tlkit.engines import SAMPLE, WORTH, Engines, proven
 from tlkit.errors import DataError
 from tlkit.evaluation.answers import Answer
 from tlkit.model_file import read_facts
@@ -98,32 +99,28 @@ class SavedNetwork:
         self.multi_label: bool = facts.get("multi_label", False)
         self.size: int = facts["img_size"]
         self.resize: Resize = facts["resize"]
-        self.crop: float = facts["crop"]
+        self.crop: float = get_backbone(facts["backbone"]).preprocess.crop
         self.expected = self._seen = 0
         self._file = model_file
-        self._run = proven(model_file)
-        self._classifier = _loaded(model_file) if self._run is None else None
+        self._unproven: Classifier | None = None
+        run = proven(model_file)
+        if run is None:
+            self._unproven = _loaded(model_file)
+            run = self._unproven.answer
+        self._run = run
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of a batch of pictures: float32, (pictures, classes)."""
         self._seen += len(batch)
         self.expected = max(self.expected, self._seen)
-        if self._run is None and self.expected >= WORTH:  # what OpenVINO costs it saves later
-            self._run = self._fastest(batch[:SAMPLE].copy())
-        if self._run is not None:
-            return self._run(batch)
-        assert self._classifier is not None
-        answers: NDArray[np.float32] = self._classifier.answer(batch)
-        return answers
-
-    def _fastest(self, sample: NDArray[np.uint8]) -> Engine:
-        assert self._classifier is not None
-        engines = Engines(
-            self._classifier.model, lambda: sample, self.expected, on_cpu=device.on_cpu()
-        )
-        engine = engines.fastest(True)
-        engines.keep(self._file)
-        return engine
+        if self._unproven is not None and self.expected >= WORTH:  # its cost is saved later
+            sample = batch[:SAMPLE].copy()
+            engines = Engines(
+                self._unproven.model, lambda: sample, self.expected, on_cpu=device.on_cpu()
+            )
+            self._run, self._unproven = engines.fastest(True), None
+            engines.keep(self._file)
+        return self._run(batch)
 
 
 def _loaded(model_file: Path) -> Classifier:

@@ -73,26 +73,28 @@ def grad_cam(
         float32, (n, size, size): 0 says nothing for the class, 1 the most; all 0 where nothing
         speaks for it.
     """
-    model = classifier.model
-    maps = keras.Model(model.input, model.get_layer(last_map(classifier)).output)
+    model, layer = classifier.model, last_map(classifier)
+    maps = keras.Model(model.input, model.get_layer(layer).output)
     feature = np.asarray(maps(images.astype(np.float32), training=False))
-    return _heat(classifier, feature, targets)
+    return _heat(_to_logits(classifier, layer), feature, targets, classifier.size)
+
+
+def _to_logits(classifier: Classifier, layer: str) -> keras.Model:
+    model = classifier.model
+    logits = model.get_layer("head_probabilities").input
+    return keras.Model(model.get_layer(layer).output, logits)
 
 
 def _heat(
-    classifier: Classifier, feature: NDArray[np.float32], targets: Sequence[int]
+    rest: keras.Model, feature: NDArray[np.float32], targets: Sequence[int], size: int
 ) -> NDArray[np.float32]:
-    """`grad_cam` of images whose last feature map is known."""
-    model = classifier.model
-    logits = model.get_layer("head_probabilities").input
-    rest = keras.Model(model.get_layer(last_map(classifier)).output, logits)
-    chosen = np.eye(len(classifier.classes), dtype=np.float32)[np.asarray(targets)]
+    """`grad_cam` of images whose last feature map is known, at `size` pixels."""
+    chosen = np.eye(rest.output_shape[-1], dtype=np.float32)[np.asarray(targets)]
     slope = _gradient(rest, feature, chosen)
     weight = slope.mean(axis=(1, 2), keepdims=True)
     heat = np.maximum((weight * feature).sum(axis=-1), 0)
     heat /= np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
-    size = classifier.size, classifier.size
-    wide = [cv2.resize(each, size, interpolation=cv2.INTER_CUBIC) for each in heat]
+    wide = [cv2.resize(each, (size, size), interpolation=cv2.INTER_CUBIC) for each in heat]
     return np.clip(np.stack(wide), 0, 1).astype(np.float32)
 
 
@@ -125,7 +127,9 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
     }
     outputs = [classifier.model.get_layer(name).output for name in ends.values()]
     reader = keras.Model(classifier.model.input, outputs)
-    looked_at = next(stage for stage, name in ends.items() if name == last_map(classifier))
+    last = last_map(classifier)
+    looked_at = next(stage for stage, name in ends.items() if name == last)
+    rest = _to_logits(classifier, last)
     index = {name: i for i, name in enumerate(classifier.classes)}
     nothing = None if classifier.multi_label else ""  # of several labels, none is an answer
     images = []
@@ -136,7 +140,7 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
         maps = keras.tree.flatten(reader(seen.astype(np.float32), training=False))
         stages = dict(zip(ends, (np.asarray(each) for each in maps), strict=True))
         targets = [index[_asked(row, classifier)] for row in rows]
-        heat = _heat(classifier, stages[looked_at], targets)
+        heat = _heat(rest, stages[looked_at], targets, classifier.size)
         for i, row in enumerate(rows):
             images.append(
                 {
