@@ -111,23 +111,6 @@ def test_from_random_weights_a_network_ends_as_its_paper_ends_it() -> None:
     assert made.model.layers[-2].name == "top_logits"
 
 
-def test_mixed_precision_is_left_behind() -> None:
-    keras.mixed_precision.set_global_policy("mixed_float16")
-    try:
-        made = build_classifier("resnet18", ["a", "b"], weights="none", img_size=32)
-        assert made.model.get_layer("stem_conv").compute_dtype == "float16"
-        assert made.model.get_layer("head_probabilities").compute_dtype == "float32"
-        freezing.freeze(made.model, made.row)
-        made.head = HeadConfig(kind="linear")
-        plain = made.in_float32()
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    assert plain.model.get_layer("stem_conv").compute_dtype == "float32"
-    assert sizes(plain.model.trainable_weights) == sizes(made.model.trainable_weights)
-    for old, new in zip(made.model.get_weights(), plain.model.get_weights(), strict=True):
-        assert (old == new).all()
-
-
 def test_images_can_be_normalised_one_by_one() -> None:
     classifier = build_classifier(
         "lenet5_modern", ["a", "b"], weights="none", normalise="per-image"

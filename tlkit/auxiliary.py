@@ -62,10 +62,10 @@ def with_auxiliary(classifier: Classifier) -> keras.Model:
     model, row = classifier.model, classifier.row
     heads = apply_aux(row, model.input, model.output, len(classifier.classes))
     answers = [
-        layers.Activation("softmax", dtype="float32", name=f"aux{i}_probabilities")(logits)
+        layers.Activation("softmax", name=f"aux{i}_probabilities")(logits)
         for i, logits in enumerate(heads, start=1)
     ]
-    joined = layers.Concatenate(dtype="float32", name="aux_concat")([model.output, *answers])
+    joined = layers.Concatenate(name="all_probabilities")([model.output, *answers])
     together = TrainedTogether(model.input, joined, name=f"{model.name}_auxiliary")
     together.outputs_each, together.discount = len(classifier.classes), row.aux_weight
     return together

@@ -105,30 +105,6 @@ class Classifier:
         """
         return np.asarray(self.model.predict_on_batch(pictures.astype(np.float32)))
 
-    def in_float32(self) -> Classifier:
-        """The same network with float32 arithmetic (for evaluation and saving after mixed
-        precision)."""
-        if keras.mixed_precision.dtype_policy().name == "float32":
-            return self
-        keras.mixed_precision.set_global_policy("float32")
-        assert self.head is not None
-        pretrained = self.weights is not None
-        copy = _connect(self.row, self.classes, self.head, self.size, pretrained, self.multi_label)
-        copy.set_weights(self.model.get_weights())
-        for old, new in zip(self.model.layers, copy.layers, strict=True):
-            new.trainable = old.trainable
-        return Classifier(
-            copy,
-            self.row,
-            self.classes,
-            self.size,
-            self.resize,
-            self.weights,
-            self.head,
-            self.steps,
-            multi_label=self.multi_label,
-        )
-
     def with_temperature(self, temperature: float) -> Classifier:
         """The same network with its logits divided by `temperature` before the softmax.
 
@@ -138,7 +114,7 @@ class Classifier:
         if temperature == 1:
             return self
         logits = self.model.get_layer("head_probabilities").input
-        scaled = keras.layers.Rescaling(1 / temperature, dtype="float32", name="head_temperature")
+        scaled = keras.layers.Rescaling(1 / temperature, name="head_temperature")
         output = probabilities(scaled(logits), self.multi_label)
         model = keras.Model(self.model.input, output, name=self.model.name)
         return replace(self, model=model, temperature=temperature)

@@ -1,5 +1,4 @@
-"""Where the numbers are crunched: discovery, memory growth, mixed precision, several GPUs,
-determinism."""
+"""Where the numbers are crunched: discovery, memory growth, several GPUs, determinism."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tlkit import machines
 from tlkit.errors import DeviceError
@@ -36,6 +35,11 @@ class Device:
     def scope(self) -> AbstractContextManager[Any]:
         """Build and compile models inside this."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    @property
+    def precision(self) -> Literal["float32", "float16"]:
+        """What a training computes in here, unless the recipe says otherwise."""
+        return "float16" if self.kind == "gpu" else "float32"
 
     def sharing(self, model: Any, batches: Sequence[Any]) -> AbstractContextManager[None]:
         """Compile and train a model inside this; several devices of JAX share the batches then."""
@@ -126,10 +130,9 @@ def on_cpu() -> bool:
 
 
 def prepare(device: str = "auto", seed: int = 0) -> Device:
-    """Choose the device, seed every generator and set the precision; call it before building a
-    model.
+    """Choose the device and seed every generator; call it before building a model.
 
-    A GPU gets memory growth and mixed precision; several GPUs get a MirroredStrategy. On the CPU
+    A GPU gets memory growth; several GPUs get a MirroredStrategy. On the CPU
     every operation is made deterministic, so that one seed gives one predictions.csv.
 
     Args:
@@ -141,6 +144,7 @@ def prepare(device: str = "auto", seed: int = 0) -> Device:
     """
     keras = import_keras()
     keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy("float32")  # `tlkit.precision` says where it is another
     if keras.backend.backend() != "tensorflow":
         return _prepare_jax(device)
     import tensorflow as tf
@@ -154,7 +158,6 @@ def prepare(device: str = "auto", seed: int = 0) -> Device:
     if device == "cpu" or not gpus:
         if gpus:
             tf.config.set_visible_devices([], "GPU")
-        keras.mixed_precision.set_global_policy("float32")
         tf.config.experimental.enable_op_determinism()
         return mirrored(tf.config.list_logical_devices("CPU"), "cpu")
     for gpu in gpus:
@@ -162,7 +165,6 @@ def prepare(device: str = "auto", seed: int = 0) -> Device:
         # already then.
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
-    keras.mixed_precision.set_global_policy("mixed_float16")
     return mirrored(tf.config.list_logical_devices("GPU"), "gpu")
 
 

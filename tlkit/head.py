@@ -50,6 +50,5 @@ def add_head(
 
 def probabilities(logits: Any, multi_label: bool = False) -> Any:
     """Of one class for each image, or of each class on its own."""
-    # float32 whatever the policy: a float16 softmax loses the small probabilities.
     kind = "sigmoid" if multi_label else "softmax"
-    return keras.layers.Activation(kind, dtype="float32", name="head_probabilities")(logits)
+    return keras.layers.Activation(kind, name="head_probabilities")(logits)

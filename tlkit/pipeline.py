@@ -189,7 +189,6 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         )
     machines.leave()  # from here on process 0 is alone
     run.write_table("history", history)
-    features.classifier = classifier = classifier.in_float32()
     with clock("evaluate"):
         if not checkpoint.finished("evaluate"):
             with at_safe_points():

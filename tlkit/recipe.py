@@ -158,6 +158,9 @@ class TrainConfig(_Config):
     """Rate of fine-tuning, or of training from scratch."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation loss before a phase ends."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the arithmetic in batches; weights and the finished model are float32. "auto" is float16
+    on a GPU and float32 on a CPU."""
     views: int | None = Field(None, ge=1)
     """Augmented views of each training image that are computed and take turns over the epochs."""
     class_weights: str = "none"

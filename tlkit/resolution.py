@@ -94,6 +94,7 @@ def _resolve_solver(recipe: Recipe) -> None:
             why = "with train.solver = 'lbfgs' and no fine-tuning (--epochs N)"
             _refuse_given(train, GRADIENT_DESCENT, why)
             _refuse_given(train, ("optimizer", "schedule"), why, allow=("adam", "constant"))
+            _refuse_given(train, ("precision",), why, allow=("auto",))
         return
     own = train.freeze_epochs is not None or train.head_lr is not None
     # What fine-tuning shares with the head, but for what is filled in by itself.
@@ -102,6 +103,9 @@ def _resolve_solver(recipe: Recipe) -> None:
     )
     if own or (shared and not train.epochs) or recipe.head.dropout != HeadConfig().dropout:
         train.solver = "sgd"
+    if train.solver == "auto" and not train.epochs:
+        why = "on a head that is solved (--epochs N fine-tunes, --solver sgd trains the head)"
+        _refuse_given(train, ("precision",), why, allow=("auto",))
 
 
 def _resolve_phases(train: TrainConfig, pretrained: bool) -> None:

@@ -31,6 +31,7 @@ from tlkit.interrupts import at_safe_points
 from tlkit.losses import class_weights, make_loss, make_metric, penalise_kernels
 from tlkit.memory import with_smaller_batches
 from tlkit.optimizers import make_optimizer, make_schedule
+from tlkit.precision import computing_in
 from tlkit.recipe import TrainConfig
 from tlkit.resolution import HEAD_EPOCHS, RATES
 from tlkit.solver import solve, solve_each
@@ -196,15 +197,20 @@ def _run_phase(
     with device.scope():
         cut = _cut(classifier, datasets, config, features)
     trainable = trainable_parameters(cut.model)
+    precision = device.precision if config.precision == "auto" else config.precision
     log.info(
-        "%s: %s parameters train%s for up to %d epochs at a rate of %g",
+        "%s: %s parameters train%s for up to %d epochs at a rate of %g, in %s",
         phase.name,
         f"{trainable:,}",
         ", auxiliary classifiers included," if classifier.auxiliary is not None else "",
         phase.epochs,
         phase.lr,
+        precision,
     )
-    with device.sharing(cut.model, (datasets.train, datasets.val)):
+    with (
+        device.sharing(cut.model, (datasets.train, datasets.val)),
+        computing_in(cut.model, precision),
+    ):
         with device.scope():
             rate = _compile(cut, phase, classifier, config, device)
         watched = "val_loss" if cut.val is not None else "loss"

@@ -22,6 +22,7 @@ from tlkit.backbones import BACKBONES, apply_backbone, apply_top, get_backbone
 from tlkit.backbones._registry import list_backbones, load, stage_of
 from tlkit.complexity import macs, shapes_only, trainable_parameters
 from tlkit.errors import BackboneError
+from tlkit.precision import computing_in
 
 OWN = [name for name, row in BACKBONES.items() if not name.endswith(".keras")]
 APPLICATIONS = [name for name in BACKBONES if name.endswith(".keras")]
@@ -166,6 +167,11 @@ def test_training_moves_every_weight_and_fine_tuning_no_statistics(name):
     start = values(norms)
     train(model, images)
     assert [w.path for w in norms if not np.array_equal(start[w.path], w.numpy())] == []
+
+    before = np.asarray(model(images))
+    with computing_in(model, "bfloat16"):
+        assert np.isfinite(np.asarray(model(images), np.float32)).all()
+    np.testing.assert_array_equal(np.asarray(model(images)), before)
     keras.utils.clear_session()
 
 

@@ -32,7 +32,7 @@ def preprocess(x: Any, row: Backbone) -> Any:
         # A flat image has no variance: as in TensorFlow, at least 1 / number of pixels.
         least = 1 / math.prod(x.shape[1:])
         return keras.layers.LayerNormalization(
-            axis=(1, 2, 3), epsilon=least, center=False, scale=False, dtype="float32",
+            axis=(1, 2, 3), epsilon=least, center=False, scale=False,
             name="preprocess_standardise",
         )(x)  # fmt: skip
     # (x / scale - mean) / std as one multiplication and one addition.
@@ -40,4 +40,4 @@ def preprocess(x: Any, row: Backbone) -> Any:
     offsets = [-mean / std for mean, std in zip(facts.mean, facts.std, strict=True)]
     if all(f == 1 for f in factors) and not any(offsets):
         return x
-    return keras.layers.Rescaling(factors, offsets, dtype="float32", name="preprocess_rescale")(x)
+    return keras.layers.Rescaling(factors, offsets, name="preprocess_rescale")(x)

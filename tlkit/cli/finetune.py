@@ -193,6 +193,13 @@ def finetune(
         int | None,
         typer.Option(help="Augmented views of each image, taking turns over the epochs."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of training in batches: float32, bfloat16 or float16. [default: float16 on a "
+            "GPU, float32 on a CPU]"
+        ),
+    ] = None,
     cache_size: Annotated[
         float | None, typer.Option(help="GiB of features kept for later runs. [default: 4]")
     ] = None,

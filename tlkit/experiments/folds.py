@@ -166,7 +166,6 @@ def _train_fold(
         classifier, datasets, features = pipeline.assemble(recipe, folder.classes, split, on)
         trainer.check(recipe.train, classifier, datasets)
         history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
-    features.classifier = classifier.in_float32()
     predictions = predict(features, datasets)
     several = folder.multi_label
     calibration = fit_temperature(predictions, folder.classes, several)

@@ -172,7 +172,6 @@ class Objective:
         if pruning.pruned:
             log.info("trial %d pruned after %d epochs", trial.number, pruning.epochs)
             raise optuna.TrialPruned
-        features.classifier = classifier.in_float32()
         assert datasets.val is not None
         predictions = predict(features, datasets, [datasets.val])
         calibration = fit_temperature(predictions, self.folder.classes, self.folder.multi_label)
