@@ -64,7 +64,12 @@ def test_results_of_an_earlier_model_go_with_it(tmp_path: Path) -> None:
     run = Run(tmp_path)
     (run.exports / "onnx").mkdir(parents=True)
     (run.exports / "onnx" / "model.onnx").write_text("old")
+    for name in ("folds/1", "evaluations/new"):
+        (tmp_path / name).mkdir(parents=True)
+    run.write_explanations({})
+    run.ensemble_file.write_text('runs = ["../gone"]\nshares = [1.0]\n')
     run.model_file.write_text("old")
     run.log_file.write_text("kept")
     run.remove_results()
     assert list(tmp_path.iterdir()) == [run.log_file]
+    assert run.members == [(run, 1.0)], "it answers for itself again"

@@ -71,8 +71,7 @@ class Run:
 
         Raises:
             RunError: the name is taken and `exist_ok` is false, is not a plain folder name, or the
-            folder
-                cannot be made.
+                folder cannot be made.
         """
         if name is not None and (not re.fullmatch(r"[\w.-][\w .+-]*", name) or set(name) <= {"."}):
             raise RunError(f"A run's name is a plain folder name, got {name!r}; try --name my-run.")
@@ -119,13 +118,17 @@ class Run:
             self.folder.rmdir()
 
     def remove_results(self) -> None:
-        """Take away what an earlier run of this name made: half of it would be mixed with ours."""
-        names = ("history.csv", "predictions.csv", "metrics.json", "model.keras", "report.html")
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
-        for name in ("csv", "tensorboard"):
+        """Take away what an earlier run of this name made: half of it would be mixed with ours.
+
+        An ensemble's file would even answer in our place, and what was exported, explained or
+        evaluated was another network.
+        """
+        names = ("history.csv", "predictions.csv", "metrics.json", "explanations.json")
+        files = (self.model_file, self.ensemble_file, self.report, self.folder / "explain.html")
+        for file in (*files, *(self.folder / name for name in names)):
+            file.unlink(missing_ok=True)
+        for name in ("csv", "tensorboard", "folds", "evaluations", self.exports.name):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        shutil.rmtree(self.exports, ignore_errors=True)
 
     @property
     def exports(self) -> Path:

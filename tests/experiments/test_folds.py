@@ -132,6 +132,15 @@ def test_a_fold_that_fails_leaves_nothing(
         raise DataError("gone")
 
     monkeypatch.setattr(trainer, "fit", fails)
+    settings = {"output": tmp_path / "runs", "name": "a", "img_size": 64}
     with pytest.raises(DataError, match="gone"):
-        cross_validate(folder, 2, output=tmp_path / "runs", name="a", img_size=64)
+        cross_validate(folder, 2, **settings)
     assert not (tmp_path / "runs" / "a").exists()
+
+    earlier = tmp_path / "runs" / "a" / "folds" / "3" / "predictions.csv"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("of a cross-validation before")
+    with pytest.raises(DataError, match="gone"):
+        cross_validate(folder, 2, exist_ok=True, **settings)
+    left = {file.name for file in (tmp_path / "runs").rglob("*") if file.is_file()}
+    assert left == {"log.txt", earlier.name}, "what was there before, and why it ended"

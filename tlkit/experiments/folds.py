@@ -9,10 +9,7 @@ run once for all folds.
 from __future__ import annotations
 
 import copy
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +20,11 @@ from scipy import stats
 
 from tlkit import pipeline, report
 from tlkit.checkpoint import Checkpoint
-from tlkit.errors import DataError, RecipeError
+from tlkit.errors import DataError, RecipeError, RunError
 from tlkit.evaluation.intervals import LEVEL
 from tlkit.interrupts import end_on_sigterm
 from tlkit.labels import strata
+from tlkit.new_folder import new_folder
 from tlkit.recipe import Recipe
 from tlkit.run_log import log, named_file_errors, run_log
 from tlkit.runs import Run
@@ -74,16 +72,18 @@ def cross_validate(
     folder, groups = pipeline.find_images(resolved)
     splits = fold_splits(folder, resolved, folds, groups)
     run = Run.create(Path(output), name, exist_ok)
-    with named_file_errors(run), run_log(run), _all_or_nothing(run), end_on_sigterm():
+    with named_file_errors(run), run_log(run), end_on_sigterm():
         log.info("%s, in %d folds", pipeline.describe(folder, splits[0]), folds)
         tables, rows = [], []
-        for number, split in enumerate(splits, start=1):
-            device.import_keras(backend=resolved.backend)
-            on = device.prepare(resolved.device, resolved.seed)
-            table, row = _train_fold(number, split, resolved, folder, on, run)
-            tables.append(table)
-            rows.append(row)
-        run.remove_results()
+        with new_folder(run.folder / "folds", RunError) as parts:
+            for number, split in enumerate(splits, start=1):
+                device.import_keras(backend=resolved.backend)
+                on = device.prepare(resolved.device, resolved.seed)
+                fold = Run.create(parts, str(number))
+                table, row = _train_fold(number, split, resolved, folder, on, fold)
+                tables.append(table)
+                rows.append(row)
+            run.remove_results()  # of an earlier run of this name, now that ours are there
         text = f"# tlkit finetune recipe.toml --folds {folds}\n{resolved.to_toml()}"
         run.write_text(run.recipe_file, text)
         predictions = pd.concat(tables).sort_index()
@@ -141,18 +141,8 @@ def fold_splits(
     return splits
 
 
-@contextmanager
-def _all_or_nothing(run: Run) -> Iterator[None]:
-    """Leave no fold behind if one of them cannot be trained."""
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(run.folder / "folds", ignore_errors=True)
-        raise
-
-
 def _train_fold(
-    number: int, split: pd.DataFrame, recipe: Recipe, folder: ImageFolder, on: Device, run: Run
+    number: int, split: pd.DataFrame, recipe: Recipe, folder: ImageFolder, on: Device, fold: Run
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train without one fold: the predictions for it, and what it reached."""
     from tlkit import trainer
@@ -161,7 +151,6 @@ def _train_fold(
     from tlkit.evaluation.temperature import fit_temperature
 
     start = time.perf_counter()
-    fold = Run.create(run.folder / "folds", str(number), exist_ok=True)
     with Checkpoint.start(fold, recipe.to_toml()) as checkpoint:
         classifier, datasets, features = pipeline.assemble(recipe, folder.classes, split, on)
         trainer.check(recipe.train, classifier, datasets)
