@@ -16,6 +16,7 @@ from tests.conftest import TINY
 from tests.victim import Victim
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError, RunError
+from tlkit.interrupts import Terminated
 from tlkit.runs import Run
 
 KILLS = 25
@@ -127,6 +128,20 @@ def test_the_newest_unfinished_run_that_nobody_works_on(tmp_path: Path) -> None:
     assert found is not None
     assert found.run.folder.name == "b", "a is newer, but it is being worked on"
     assert Checkpoint.find(tmp_path, "never") is None
+
+
+def test_a_part_of_an_experiment_is_not_gone_on_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run.create(tmp_path, "fold")
+    start = Checkpoint.start(run, "seed = 3\n", resumable=False)
+    for part in (start, Checkpoint.temporary("seed = 3\n")):
+        with pytest.raises(Terminated), part as checkpoint:  # noqa: PT012
+            checkpoint.keep_training({"a": np.zeros(3)}, {})
+            raise Terminated(143)
+        assert not checkpoint.folder.exists()
+    assert "--resume" not in caplog.text
+    assert run.folder.exists()
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

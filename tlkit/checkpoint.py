@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,7 @@ class Checkpoint:
 
     Attributes:
         seconds: of each stage so far, over all processes that worked on the run.
+        resumable: whether the run can go on from what is kept; else nothing is, however it ends.
 
     Raises:
         RunError: another process works on this run.
@@ -64,6 +66,7 @@ class Checkpoint:
                 f"Another process works on the run {run.folder}; wait for it, or choose another "
                 "--name."
             ) from None
+        self.resumable = True
         self._pending: tuple[Arrays, dict[str, Any]] | None = None
         self._next_save = 0.0
         self._stages: dict[str, Any] = {}
@@ -73,14 +76,16 @@ class Checkpoint:
             self._stages, self.seconds = state["stages"], state["seconds"]
 
     @classmethod
-    def start(cls, run: Run, recipe: str) -> Checkpoint:
+    def start(cls, run: Run, recipe: str, resumable: bool = True) -> Checkpoint:
         """Begin anew in the run's folder, whatever was there before.
 
         Args:
             run: a run from `Run.create`.
             recipe: the resolved recipe, as TOML.
+            resumable: False for a training that is a part of an experiment.
         """
         checkpoint = cls(run)
+        checkpoint.resumable = resumable
         checkpoint._stages, checkpoint.seconds = {}, {}
         for file in checkpoint.folder.iterdir():
             if file.name != "lock":
@@ -92,6 +97,20 @@ class Checkpoint:
             run.remove_if_empty()
             raise
         return checkpoint
+
+    @classmethod
+    @contextlib.contextmanager
+    def temporary(cls, recipe: str) -> Iterator[Checkpoint]:
+        """That of a training of which nothing stays, in a folder that goes with it.
+
+        Args:
+            recipe: the resolved recipe, as TOML.
+        """
+        with (
+            tempfile.TemporaryDirectory(prefix="tlkit-") as folder,
+            cls.start(Run(folder), recipe, resumable=False) as checkpoint,
+        ):
+            yield checkpoint
 
     @classmethod
     def find(cls, output: Path, name: str | None) -> Checkpoint | None:
@@ -224,10 +243,13 @@ class Checkpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """The run is finished, has failed before it had anything, or can go on later."""
-        if kind is None or (
-            issubclass(kind, Exception | KeyboardInterrupt) and not self.finished("check")
-        ):
+        """The run is finished, has failed before it had anything, or can go on later.
+
+        Whoever is terminated before it had anything can go on, too: nothing was wrong with it.
+        """
+        finished, early = kind is None, not self.finished("check")
+        failed = kind is not None and issubclass(kind, Exception | KeyboardInterrupt)
+        if finished or (failed and early) or not self.resumable:
             self.remove()
             return
         try:

@@ -151,7 +151,7 @@ def _train_fold(
     from tlkit.evaluation.temperature import fit_temperature
 
     start = time.perf_counter()
-    with Checkpoint.start(fold, recipe.to_toml()) as checkpoint:
+    with Checkpoint.start(fold, recipe.to_toml(), resumable=False) as checkpoint:
         classifier, datasets, features = pipeline.assemble(recipe, folder.classes, split, on)
         trainer.check(recipe.train, classifier, datasets)
         history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from tlkit.evaluation.rates import RateCurve
 from tlkit.interrupts import end_on_sigterm
 from tlkit.recipe import Recipe, TrainConfig
 from tlkit.resolution import RATES
-from tlkit.runs import Run
 
 Phase = Literal["head", "fine-tune", "scratch"]
 LOW, HIGH, STEPS = 1e-6, 10.0, 100
@@ -75,8 +73,7 @@ def find_rate(
         return [test] if name == chosen else []
 
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        Checkpoint.start(Run(Path(scratch)), resolved.to_toml()) as checkpoint,
+        Checkpoint.temporary(resolved.to_toml()) as checkpoint,
         end_on_sigterm(),
         _without_epochs(),
     ):

@@ -8,7 +8,6 @@ so a search that was stopped goes on.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,10 +160,7 @@ class Objective:
         def watchers(phase: str) -> Sequence[keras.callbacks.Callback]:
             return [pruning]
 
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            Checkpoint.start(Run(Path(scratch)), recipe.to_toml()) as checkpoint,
-        ):
+        with Checkpoint.temporary(recipe.to_toml()) as checkpoint:
             parts = pipeline.assemble(recipe, self.folder.classes, self.split, on)
             classifier, datasets, features = parts
             trainer.check(recipe.train, classifier, datasets)
