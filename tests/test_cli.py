@@ -49,6 +49,12 @@ def test_every_recipe_key_is_a_flag() -> None:
     assert known <= set(inspect.signature(finetune).parameters)
 
 
+def test_every_flag_of_finetune_stands_under_a_heading() -> None:
+    flags = inspect.signature(finetune, eval_str=True).parameters.values()
+    panels = {flag.name: flag.annotation.__metadata__[0].rich_help_panel for flag in flags}
+    assert [name for name, panel in panels.items() if panel is None] == ["recipe"]
+
+
 def test_a_run_from_the_terminal(pictures: Path, tmp_path: Path) -> None:
     done = command(
         *("finetune", "--data", pictures, "--img-size", 64, "--freeze-epochs", 2, "--name", "a"),

@@ -1,7 +1,7 @@
 """Every command parses, calls one function of the library, and prints.
 
 Bodies import, so that help is quick. To add a command, write it in the module of its kind and name
-it in the list below.
+it in the table below.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
 )
 # What Typer raises for a flag that does not exist or does not parse (newer Typers carry Click
 # inside).
 UsageError: Any = typer.BadParameter.__base__
 
-for command in (
-    finetune.finetune,
-    runs.evaluate,
-    runs.predict,
-    runs.explain,
-    runs.compare,
-    experiments.ensemble,
-    experiments.lr_find,
-    experiments.search,
-    images.inspect,
-    runs.report,
-    deploy.export,
-    deploy.serve,
-    networks.backbones,
-    networks.summary,
-    doctor.doctor,
-):
-    app.command()(command)
-app.add_typer(data.app, name="data")
-app.add_typer(weights.app, name="weights")
-app.add_typer(cache.app, name="cache")
+COMMANDS: dict[str, tuple[Any, ...]] = {
+    "From pictures to a model": (
+        images.inspect,
+        finetune.finetune,
+        experiments.lr_find,
+        experiments.search,
+        experiments.ensemble,
+    ),
+    "How good it is": (runs.report, runs.evaluate, runs.compare, runs.explain),
+    "Using it": (runs.predict, deploy.serve, deploy.export),
+    "What there is": (networks.backbones, networks.summary, doctor.doctor),
+}
+GROUPS = {
+    "data": ("From pictures to a model", data.app),
+    "weights": ("What there is", weights.app),
+    "cache": ("What there is", cache.app),
+}
+for heading, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=heading)(command)
+for group, (heading, commands_of_it) in GROUPS.items():
+    app.add_typer(commands_of_it, name=group, rich_help_panel=heading)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make image folders: fetch a data set, split a folder, lay out a CSV.",
+    help="Make image folders: fetch, split, lay out a CSV.",
     no_args_is_help=True,
 )
 

@@ -27,7 +27,10 @@ def export(
         typer.Option("--data", "--data-dir", help="Where the run's images are now, if they moved."),
     ] = None,
 ) -> None:
-    """Write a run's model for another runtime, and prove there that it answers as Keras does."""
+    """Write a run's model for another runtime, with proof.
+
+    The file is run there on the validation images and must answer as Keras does.
+    """
     from tlkit.export import export_run
 
     print(export_run(run, form, int8=int8, output=output, data=data))
@@ -44,7 +47,10 @@ def serve(
     ] = 0.0,
     max_upload: Annotated[float, typer.Option(min=0.001, help="MiB of one picture.")] = 20.0,
 ) -> None:
-    """Serve a page to try a run's model with pictures of your own, and a JSON endpoint."""
+    """Serve a page to try a run's model with your pictures.
+
+    And a JSON endpoint for programs.
+    """
     from tlkit.serve import serve as serve_run
 
     serve_run(run, host, port, reject_below=reject_below, most_bytes=int(max_upload * 2**20))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def doctor() -> None:
-    """Say what this machine has: backend, GPUs, engines, caches, extras, network. Always exit 0."""
+    """Say what this machine has.
+
+    Backend, GPUs, engines, caches, extras and network; always exit 0.
+    """
     from tlkit.doctor import examine, show
 
     show(examine())

@@ -30,7 +30,10 @@ def ensemble(
     name: Name = None,
     exist_ok: ExistOk = False,
 ) -> None:
-    """Average the probabilities of runs; writes their mean's predictions and report as a run."""
+    """Average the probabilities of several runs.
+
+    Writes predictions and a report of their mean, as a run of its own.
+    """
     from tlkit import pipeline
     from tlkit.experiments import ensemble as experiment
     from tlkit.report.experiments import ensemble_verdict
@@ -67,7 +70,10 @@ def lr_find(
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.")] = None,
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("lr-find.html"),
 ) -> None:
-    """Find a learning rate: one short training while it rises; writes a page with the plot."""
+    """Find a learning rate: one short training while it rises.
+
+    Writes a page with the plot.
+    """
     settings = {
         key: value
         for key, value in locals().items()
@@ -100,7 +106,10 @@ def search(
         int | None, typer.Option("--workers", "-j", help="Threads that read images.")
     ] = None,
 ) -> None:
-    """Try recipes from the ranges of a [search] table; writes the best one and a leaderboard."""
+    """Try recipes from the ranges of a [search] table.
+
+    Writes the best one and a leaderboard.
+    """
     from tlkit.experiments import search as experiment
     from tlkit.report.search import trials_table
 

@@ -19,7 +19,10 @@ def inspect(
         int | None, typer.Option("--workers", "-j", min=1, help="Threads that read images.")
     ] = None,
 ) -> None:
-    """Find what is wrong with a folder: leaks, copies, bad files, odd pictures; no network."""
+    """Find leaks, copies, bad files and odd pictures in a folder.
+
+    Trains nothing and needs no network.
+    """
     from tlkit.data import lint
 
     found = lint.inspect(data, workers)

@@ -11,7 +11,10 @@ def backbones(
     pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'resnet*'.")] = "*",
     json: Annotated[bool, typer.Option("--json", help="Every fact, as JSON.")] = False,
 ) -> None:
-    """List the backbones: year, size, cost, and whether their weights are here already."""
+    """List the backbones.
+
+    Year, size, cost, and whether their weights are here already.
+    """
     from tlkit.backbones import backbones_table
     from tlkit.backbones._listing import as_json, readable
 
@@ -27,7 +30,10 @@ def summary(
     classes: Annotated[int | None, typer.Option(min=1, help="Outputs of the last layer.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
-    """Show what each layer of a network costs: output, memory, parameters, operations."""
+    """Show what each layer of a network costs.
+
+    Output, memory, parameters and operations.
+    """
     from tlkit.device import import_keras
     from tlkit.progress import console
 

@@ -28,8 +28,10 @@ def evaluate(
     ],
     tta: Views = 1,
 ) -> None:
-    """Score a run's model on other images; writes predictions, metrics and a report into the
-    run."""
+    """Score a run's model on other images.
+
+    Writes predictions, metrics and a report into the run.
+    """
     from tlkit import inference, pipeline
 
     print(pipeline.summary(inference.evaluate(run, data, tta)))
@@ -62,7 +64,10 @@ def predict(
         typer.Option("--ray", help="On the cluster of RAY_ADDRESS, or on all processors here."),
     ] = False,
 ) -> None:
-    """Classify images with a run's model; writes each answer as it comes."""
+    """Classify images with a run's model.
+
+    Writes each answer as it comes.
+    """
     from tlkit import inference
 
     counts = inference.predict_to(
@@ -78,7 +83,10 @@ def explain(
         Path | None, typer.Option(help="The page. [default: explain.html in the run]")
     ] = None,
 ) -> None:
-    """Show what the network saw of some images: where it looked, and what each stage made of it."""
+    """Show what the network saw of some images.
+
+    A page: where it looked (Grad-CAM), and what each stage made of the image.
+    """
     from tlkit import inference
 
     print(inference.explain(run, images, output))
@@ -92,7 +100,10 @@ def compare(
         Path | None, typer.Option(help="The page to write. [default: beside the first run]")
     ] = None,
 ) -> None:
-    """Compare runs on the images that none of them was trained on: leaderboard, test, flips."""
+    """Compare runs on images that none was trained on.
+
+    A leaderboard, a paired test, and the images on which they differ.
+    """
     from tlkit.evaluation.comparison import compare_runs
     from tlkit.report.leaderboard import leaderboard, write_comparison
 
@@ -103,7 +114,10 @@ def compare(
 
 
 def report(run: RunFolder) -> None:
-    """Write a run's report.html again, from the files in the run folder."""
+    """Write a run's report.html again.
+
+    From the files in the run folder; the network is not loaded.
+    """
     from tlkit.report import render_run
     from tlkit.runs import Run
 
