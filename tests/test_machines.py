@@ -6,7 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +17,13 @@ import pytest
 import tlkit
 from tests.conftest import make_pictures
 from tlkit import device, machines
+from tlkit.checkpoint import Checkpoint
 from tlkit.data.folder import ImageFolder
 from tlkit.data.loader import ImageBatches
 from tlkit.errors import DeviceError, RecipeError
+from tlkit.experiments.folds import cross_validate
+from tlkit.experiments.lr_find import find_rate
+from tlkit.experiments.search import search
 
 ALONE = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
 
@@ -34,6 +41,22 @@ def test_only_a_launcher_makes_several(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machines.launched()
     with pytest.raises(RecipeError, match="one process"):
         tlkit.finetune("anything", backend="jax", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "begin"),
+    [
+        ("Cross-validation", lambda: cross_validate("anything", backend="jax")),
+        ("A search", lambda: search("anything.toml")),
+        ("The range test", lambda: find_rate("anything")),
+    ],
+)
+def test_what_would_do_all_the_work_in_each_process_is_refused(
+    monkeypatch: pytest.MonkeyPatch, what: str, begin: Callable[[], Any]
+) -> None:
+    monkeypatch.setenv(machines.ADDRESS, "localhost:1234")
+    with pytest.raises(RecipeError, match=f"{what}.* works in one process"):
+        begin()
 
 
 def test_a_launcher_that_says_too_little_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +103,17 @@ def _start(name: str, settings: list[str], **environment: str) -> subprocess.Pop
     )
 
 
+def _start_two(name: str, settings: list[str], **environment: str) -> list[subprocess.Popen[str]]:
+    launcher = {
+        machines.ADDRESS: f"127.0.0.1:{_free_port()}",
+        machines.PROCESSES: "2",
+    }
+    return [
+        _start(name, settings, **environment, **launcher, **{machines.PROCESS: str(number)})
+        for number in range(2)
+    ]
+
+
 def _said(process: subprocess.Popen[str]) -> tuple[str, str]:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -107,17 +141,7 @@ def test_two_processes_train_what_one_would(tmp_path: Path) -> None:
     assert _said(one)[1]
     devices = _start("devices", settings, XLA_FLAGS="--xla_force_host_platform_device_count=2")
     assert "hold the same" not in _said(devices)[1]
-    address = f"127.0.0.1:{_free_port()}"
-    both = [
-        _start(
-            "two",
-            settings,
-            JAX_COORDINATOR_ADDRESS=address,
-            JAX_NUM_PROCESSES="2",
-            JAX_PROCESS_ID=str(number),
-        )
-        for number in range(2)
-    ]
+    both = _start_two("two", settings)
     said = [_said(process) for process in both]
     assert said[0][1].count("2 processes hold the same weights, bit for bit") == 2, "both phases"
     assert "report" in said[0][0]
@@ -136,3 +160,44 @@ def test_two_processes_train_what_one_would(tmp_path: Path) -> None:
         for a, b in zip(run.model.get_weights(), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
         np.testing.assert_allclose(run.history["loss"], found["one"].history["loss"], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_process_is_killed_the_other_ends_with_one_line(
+    tmp_path: Path, killed: int
+) -> None:
+    pictures = make_pictures(tmp_path / "pictures", per_class=10, size=(40, 36))
+    runs, scratch = tmp_path / "runs", tmp_path / "scratch"
+    scratch.mkdir()
+    settings = [
+        *("--data", str(pictures), "--output", str(runs), "--backbone", "lenet5_modern"),
+        *("--weights", "none", "--epochs", "100000", "--patience", "100000", "--batch-size", "8"),
+    ]  # never done by itself
+    both = _start_two("lost", settings, TMPDIR=str(scratch))
+    left = both[1 - killed]
+    try:
+        epochs = runs / "lost" / "checkpoint" / "training.npz"
+        while not epochs.exists():
+            assert both[0].poll() is both[1].poll() is None, "one ended before both trained"
+            time.sleep(0.1)
+        both[killed].kill()
+        said = left.communicate(timeout=300)[1]
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+    assert left.returncode == 2, said
+    assert said.splitlines()[-1] == f"tlkit: {machines.LOST}"
+    assert said.count(machines.LOST) == 1
+    assert "Traceback" not in said
+    if killed == 0:
+        assert said.count("\n") == 1
+        assert not list(scratch.glob("tlkit-*")), "what it wrote for itself"
+    checkpoint = Checkpoint.find(runs, "lost")
+    assert checkpoint is not None
+    with checkpoint.released_on_error():
+        kept = checkpoint.training()
+    assert kept is not None
+    assert kept[1]["history"]
+    checkpoint.remove()

@@ -3,17 +3,22 @@
 A launcher (Slurm, Ray, a loop over ssh) starts the same command on every machine. All processes do
 the same up to the end of training, so that each knows what the others wait for; from then on
 process 0 works alone. It alone writes the run: the others write to a scratch folder of their own.
+When one process ends before that, for whatever reason, the others end, too (`together`).
 While a phase trains, the variables live on all devices at once (`sharing`); before and after it
 every process has its own copy, equal to the others'.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import logging
 import os
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +26,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.errors import DataError, DeviceError, RunError, TrainingError
+from tlkit import aborts
+from tlkit.errors import DataError, DeviceError, RecipeError, RunError, TlkitError, TrainingError
 from tlkit.extras import require
 
 log = logging.getLogger(__name__)
@@ -30,7 +36,22 @@ ADDRESS, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "J
 SLURM = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID")
 """Of srun; JAX knows it by these."""
 
+HEARTBEATS = 60
+"""Seconds without a sign of life after which JAX takes a process for lost. The connections of one
+that is killed break at once; this is for a machine that is cut off."""
+LOST = (
+    "Another process of this run is gone (it failed, was killed, or cannot be reached), so this "
+    "one ends, too: see what the others say, then start all of them again, or go on in one process "
+    "with --resume."
+)
+SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""What JAX's errors say when processes cannot reach each other."""
+GRACE = 10.0
+"""Seconds that a process which is ending already has to do so before an abort ends it."""
+
 _joined = False
+_code = 2
+_ending = threading.Lock()
 _scratch: tempfile.TemporaryDirectory[str] | None = None
 
 
@@ -50,6 +71,22 @@ def launched() -> bool:
     return slurm and int(os.environ["SLURM_NTASKS"]) > 1
 
 
+def refuse_several(what: str) -> None:
+    """Find out before any work whether a launcher has started what works in one process only.
+
+    Args:
+        what: that is asked for, the beginning of a sentence.
+
+    Raises:
+        RecipeError: this is one of several processes, and each would do the whole work.
+    """
+    if launched():
+        raise RecipeError(
+            f"{what} works in one process, and this one was started as one of several, which would "
+            f"all do the same; start it once, without srun and without {ADDRESS}."
+        )
+
+
 def join() -> None:
     """Meet the other processes, if a launcher has started any; before anything is computed.
 
@@ -63,7 +100,7 @@ def join() -> None:
     numbers = {"num_processes": os.environ.get(PROCESSES), "process_id": os.environ.get(PROCESS)}
     try:
         given = {key: int(number) for key, number in numbers.items() if number is not None}
-        jax.distributed.initialize(**given)
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEATS)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(
@@ -71,6 +108,8 @@ def join() -> None:
             f"process 0), {PROCESSES} and {PROCESS}, or start them with srun."
         ) from error
     _joined = True
+    aborts.on_abort(_aborted)
+    atexit.register(_end_alone)  # the last to be registered is the first to run: before JAX's
     if not first():
         logging.getLogger("tlkit").propagate = False  # process 0 speaks for all
 
@@ -96,6 +135,60 @@ def folder(output: Path) -> Path:
         return output
     _scratch = tempfile.TemporaryDirectory(prefix="tlkit-")
     return Path(_scratch.name)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Inside, this process needs the others; if it has to end, it does not wait for them.
+
+    Raises:
+        DeviceError: another process is gone.
+    """
+    global _code
+    try:
+        yield
+    except Helped:
+        raise
+    except BaseException as error:
+        if not _joined:
+            raise
+        if not _ending.acquire(blocking=False):
+            time.sleep(GRACE)  # JAX has noticed first, and the process ends this moment
+        if isinstance(error, KeyboardInterrupt):
+            _code = 130
+        elif isinstance(error, SystemExit) and isinstance(error.code, int):
+            _code = error.code
+        elif isinstance(error, Exception) and not isinstance(error, TlkitError):
+            if any(sign in str(error) for sign in SIGNS):
+                raise DeviceError(LOST) from error
+            _code = 1  # a bug, with its traceback
+        raise
+
+
+def _aborted() -> None:
+    """JAX's C++ code has found another process gone, and would end this one with a traceback."""
+    if _ending.acquire(blocking=False):
+        with contextlib.suppress(OSError, ValueError):  # no stderr at all
+            os.write(sys.stderr.fileno(), f"tlkit: {LOST}\n".encode())
+    else:
+        time.sleep(GRACE)
+    _leave_nothing()
+
+
+def _end_alone() -> None:
+    """Where Python ends while the others still train: JAX would wait for them, and then abort."""
+    if _joined:
+        _leave_nothing()
+
+
+def _leave_nothing() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    if _scratch is not None:
+        with contextlib.suppress(OSError):
+            _scratch.cleanup()
+    os._exit(_code)
 
 
 @contextlib.contextmanager
@@ -183,6 +276,7 @@ def leave() -> None:
     alone = first()
     jax.distributed.shutdown()
     _joined = False
+    aborts.as_usual()
     if not alone:
         raise Helped(0)
 

@@ -79,12 +79,12 @@ def finetune(
         resolved = resolve(data, recipe, settings)
         if resolved.backend == "jax":
             machines.join()
-        with machines.agreed():
+        with machines.together(), machines.agreed():
             new = Run.create(machines.folder(Path(output)), name, exist_ok)
         with named_file_errors(new):
             checkpoint = Checkpoint.start(new, resolved.to_toml())
     run = checkpoint.run
-    with named_file_errors(run), run_log(run), checkpoint, end_on_sigterm():
+    with named_file_errors(run), run_log(run), checkpoint, end_on_sigterm(), machines.together():
         run_recipe(resolved, run, checkpoint)
     return run
 
