@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tlkit import pipeline, report
+from tlkit import machines, pipeline, report
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import DataError, RecipeError, RunError
 from tlkit.evaluation.intervals import LEVEL
@@ -68,6 +68,7 @@ def cross_validate(
 
     if folds < 2:
         raise RecipeError(f"--folds is 2 or more, such as 5 or 10; got {folds}.")
+    machines.refuse_several("Cross-validation")
     resolved = pipeline.resolve(data, recipe, settings)
     folder, groups = pipeline.find_images(resolved)
     splits = fold_splits(folder, resolved, folds, groups)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tlkit import pipeline
+from tlkit import machines, pipeline
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError, TrainingError
 from tlkit.evaluation.rates import RateCurve
@@ -52,6 +52,7 @@ def find_rate(
             f"The range test needs 0 < low < high and 10 steps or more; got {low:g}, {high:g} and "
             f"{steps}."
         )
+    machines.refuse_several("The range test of learning rates")
     resolved = pipeline.resolve(data, recipe, settings)
     chosen = _phase(resolved, phase)
     folder, split = pipeline.scan(resolved)

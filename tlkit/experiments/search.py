@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tlkit import pipeline
+from tlkit import machines, pipeline
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError, RunError, TlkitError
 from tlkit.experiments.search_space import Space, read_space, suggest
@@ -85,6 +85,7 @@ def search(
     require("optuna", "search", "A search")
     if trials < 1:
         raise RecipeError(f"--trials is 1 or more; got {trials}.")
+    machines.refuse_several("A search")
     values, space = read_space(Path(recipe))
     base = make_recipe(values, Path(recipe), data=data, **settings)  # what varies comes on top
     if base.data.root is None:
