@@ -107,6 +107,40 @@ def test_a_manifest_becomes_class_folders(source: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_images_of_several_labels_lie_beside_their_manifest(
+    source: Path, tmp_path: Path, link: bool
+) -> None:
+    (source / "bad.jpg").write_bytes(b"no picture")
+    rows = [("red/00.jpg", "cold", "val"), ("blue/00.jpg", "", ""), ("bad.jpg", "cold", ""),
+            ("blue/01.jpg", "cold; a/b;=1+1", "training")]  # fmt: skip
+    out = tmp_path / "out"
+    folder = arrange.from_csv(write_manifest(source, rows), out, link=link, multi_label=True)
+    assert len(folder.skipped) == 1
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        "images/00-2.jpg", "images/00.jpg", "images/01.jpg", "manifest.csv",
+    ]  # fmt: skip
+    laid_out = ImageFolder(out / "manifest.csv", min_classes=1, multi_label=True)
+    assert laid_out.classes == ("=1+1", "a/b", "cold")
+    told = ["sha256", "label", "split"]
+    assert sorted(laid_out.samples[told].to_numpy().tolist()) == sorted(
+        folder.samples[told].replace({"split": {"": "train"}}).to_numpy().tolist()
+    )
+    assert (out / "images" / "01.jpg").is_symlink() == link
+    with pytest.raises(DataError, match="exists already"):
+        arrange.from_csv(source / "list.csv", out, multi_label=True)
+
+
+def test_a_label_that_looks_like_a_list_gets_a_hint(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("red/00.jpg", "a;b"), ("red/01.jpg", "b")]
+    arrange.from_csv(write_manifest(source, rows), tmp_path / "out")
+    assert (tmp_path / "out" / "a;b" / "00.jpg").is_file()
+    assert "1 images have a label with a semicolon, such as 'a;b'" in caplog.text
+    assert "--multi-label" in caplog.text
+
+
 def test_a_manifest_with_splits_keeps_them(source: Path, tmp_path: Path) -> None:
     rows = [("red/00.jpg", "a", "train"), ("red/01.jpg", "b", ""), ("red/02.jpg", "a", "valid")]
     arrange.from_csv(write_manifest(source, rows), tmp_path / "out", link=True)

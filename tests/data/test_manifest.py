@@ -40,6 +40,7 @@ def test_a_repeated_row_counts_once(tmp_path: Path) -> None:
         ("path,label\n1.jpg,cat\n2.jpg,cat,3,4\n", "not a CSV table: .*line 3"),
         ("path,label\n1.jpg,\n", "line 2: the label of '1.jpg' is empty"),
         ("path,label\n1.jpg\n", "line 2: the label of '1.jpg' is empty"),
+        ("path,label\n1.jpg,\n2.jpg,a;b\n", "give it one .or add --multi-label"),
         ("path,label\n,cat\n", "line 2: the path is empty"),
         (
             "path,label,split\n1.jpg,cat,tran\n",

@@ -73,9 +73,15 @@ def from_csv(
     manifest: Annotated[Path, typer.Argument(metavar="CSV", help="path,label[,split]")],
     output: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
     link: Link = False,
+    multi_label: Annotated[
+        bool,
+        typer.Option(
+            "--multi-label", help="A label is a list such as a;b: images/ and a manifest.csv."
+        ),
+    ] = False,
 ) -> None:
     """Lay out the images of a manifest as class folders, elsewhere."""
     from tlkit.data import arrange
 
-    folder = arrange.from_csv(manifest, output, link=link)
+    folder = arrange.from_csv(manifest, output, link=link, multi_label=multi_label)
     print(f"{len(folder.samples):,} images, {len(folder.skipped):,} skipped\n{output}")

@@ -3,8 +3,9 @@ own folder is only read."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -15,10 +16,13 @@ from tlkit.data.folder import IGNORED, ImageFolder
 from tlkit.data.manifest import SPLITS
 from tlkit.data.split import split_samples
 from tlkit.errors import DataError
+from tlkit.labels import SEPARATOR
 from tlkit.new_folder import new_folder
 from tlkit.progress import track
 from tlkit.recipe import DataConfig
 from tlkit.runs import write_csv
+
+log = logging.getLogger(__name__)
 
 
 def split(
@@ -77,13 +81,19 @@ def split(
     return target, table
 
 
-def from_csv(manifest: Path | str, output: Path | str, *, link: bool = False) -> ImageFolder:
+def from_csv(
+    manifest: Path | str, output: Path | str, *, link: bool = False, multi_label: bool = False
+) -> ImageFolder:
     """Lay out the images of a manifest as a folder, <class>/<file>, or <split>/<class>/<file>.
+
+    Images of several labels have no one class folder: they go to images/<file>, and manifest.csv
+    beside that says what is what.
 
     Args:
         manifest: a CSV file path,label[,split].
         output: a new folder.
         link: links instead of copies.
+        multi_label: whether a label of the manifest is a list such as `a;b`.
 
     Returns:
         What the manifest holds; its `skipped` were not taken along.
@@ -96,12 +106,27 @@ def from_csv(manifest: Path | str, output: Path | str, *, link: bool = False) ->
     refuse_taken(target)
     if not Path(manifest).expanduser().is_file():
         raise DataError(f"No such file: {manifest}. Give a CSV manifest path,label[,split].")
-    folder = ImageFolder(manifest, min_classes=1)
+    folder = ImageFolder(manifest, min_classes=1, multi_label=multi_label)
     table = folder.samples[["path", "label", "split"]].copy()
     if table["split"].any():
         table["split"] = table["split"].replace("", "train")
-    _place(table, folder, target, link)
+    if multi_label:
+        _place_with_manifest(table, folder, target, link)
+    else:
+        _hint_at_lists(table["label"])
+        _place(table, folder, target, link)
     return folder
+
+
+def _hint_at_lists(labels: pd.Series) -> None:
+    lists = labels[labels.str.contains(SEPARATOR, regex=False)]
+    if len(lists):
+        log.warning(
+            "%d images have a label with a semicolon, such as %r, which names a folder of its own; "
+            "if these are lists of labels, lay them out with --multi-label",
+            len(lists),
+            lists.iloc[0],
+        )
 
 
 def _beside(source: Path) -> Path:
@@ -129,8 +154,9 @@ def _refuse_inside(root: Path, target: Path) -> None:
 
 
 def _write_manifest(table: pd.DataFrame, target: Path) -> None:
+    columns = ["path", "label", *(["split"] if table["split"].any() else [])]
     try:
-        write_csv(target, table[["path", "label", "split"]])
+        write_csv(target, table[columns])
     except OSError as error:
         raise DataError(
             f"Cannot write {target}: {error.strerror}. Choose another --output."
@@ -142,24 +168,46 @@ def _place(table: pd.DataFrame, folder: ImageFolder, target: Path, link: bool) -
     split = bool(table["split"].any())
     for label in table["label"].unique():
         _refuse_label(label, split)
-    pairs = list(_names(table, folder))
+    places = [
+        PurePosixPath(part, label)
+        for part, label in zip(table["split"], table["label"], strict=True)
+    ]
     with new_folder(target) as new:
-        for parent in {place.parent for _, place in pairs}:
-            (new / parent).mkdir(parents=True)
-        for path, place in track(pairs, "linking" if link else "copying", len(pairs)):
-            source = folder.root.resolve() / path
-            if link:
-                (new / place).symlink_to(source)
-            else:
-                shutil.copyfile(source, new / place)
+        _fill(new, list(_names(table["path"], places)), folder, link)
 
 
-def _names(table: pd.DataFrame, folder: ImageFolder) -> Iterator[tuple[str, PurePosixPath]]:
+def _place_with_manifest(
+    table: pd.DataFrame, folder: ImageFolder, target: Path, link: bool
+) -> None:
+    """Copy or link every image to images/<file>, and write manifest.csv beside that folder."""
+    pairs = list(_names(table["path"], [PurePosixPath("images")] * len(table)))
+    table = table.assign(path=[str(place) for _, place in pairs])
+    with new_folder(target) as new:
+        _fill(new, pairs, folder, link)
+        _write_manifest(table, new / "manifest.csv")
+
+
+def _fill(
+    new: Path, pairs: list[tuple[str, PurePosixPath]], folder: ImageFolder, link: bool
+) -> None:
+    for parent in {place.parent for _, place in pairs}:
+        (new / parent).mkdir(parents=True)
+    for path, place in track(pairs, "linking" if link else "copying", len(pairs)):
+        source = folder.root.resolve() / path
+        if link:
+            (new / place).symlink_to(source)
+        else:
+            shutil.copyfile(source, new / place)
+
+
+def _names(
+    paths: Iterable[str], folders: Iterable[PurePosixPath]
+) -> Iterator[tuple[str, PurePosixPath]]:
     """Each image's path and its place; a name that is taken gets a number."""
     taken: set[str] = set()
-    for path, label, part in zip(table["path"], table["label"], table["split"], strict=True):
+    for path, folder in zip(paths, folders, strict=True):
         name = PurePosixPath(path)
-        place, number = PurePosixPath(part, label, name.name), 1
+        place, number = folder / name.name, 1
         while str(place).lower() in taken:  # also where file systems do not tell A from a
             number += 1
             place = place.with_name(f"{name.stem}-{number}{name.suffix}")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tlkit.errors import DataError, did_you_mean
 from tlkit.foreign_text import from_cell
-from tlkit.labels import join_labels, split_labels
+from tlkit.labels import SEPARATOR, join_labels, split_labels
 
 SPLITS = {
     "train": "train",
@@ -47,6 +47,7 @@ def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
     """
     table = _read_table(file)
     rows: dict[str, Entry] = {}
+    several = table["label"].str.contains(SEPARATOR, regex=False).any()
     columns = (table[name].tolist() for name in ("path", "label", "split"))
     for number, (path, label, split) in enumerate(zip(*columns, strict=True), start=2):
         where = f"{file}, line {number}"
@@ -55,7 +56,8 @@ def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
             label = join_labels(split_labels(label))
         entry = Entry(_clean_path(path, where), label, split.strip().lower())
         if not entry.label and not multi_label:
-            raise DataError(f"{where}: the label of {entry.path!r} is empty; give it one.")
+            lists = " (or add --multi-label, if labels are lists such as a;b)" if several else ""
+            raise DataError(f"{where}: the label of {entry.path!r} is empty; give it one{lists}.")
         if entry.split and entry.split not in SPLITS:
             raise DataError(
                 f"{where}: unknown split {split!r}.{did_you_mean(entry.split, SPLITS)}"
