@@ -211,7 +211,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import tlkit
 run = tlkit.finetune(sys.argv[1], output=sys.argv[2], img_size=64, freeze_epochs=3, epochs=1,
-                     batch_size=8, head_lr=0.01)
+                     batch_size=8, head_lr=0.01, precision=sys.argv[3])
 assert run.metrics["device"] == "2 cpus", run.metrics["device"]
 assert run.metrics["accuracy"] > 0.9, run.metrics["accuracy"]
 assert run.history["phase"].tolist() == ["head"] * 3 + ["fine-tune"]
@@ -219,9 +219,10 @@ assert run.history["phase"].tolist() == ["head"] * 3 + ["fine-tune"]
 
 
 @pytest.mark.slow
-def test_several_devices_share_the_run(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "float16"])  # what several CPUs and GPUs take
+def test_several_devices_share_the_run(precision: str, pictures: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES, str(pictures), str(tmp_path)],
+        [sys.executable, "-c", TWO_DEVICES, str(pictures), str(tmp_path), precision],
         capture_output=True,
         text=True,
     )
