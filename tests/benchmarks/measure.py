@@ -86,13 +86,15 @@ def main() -> None:
         ours, theirs, again = [], [], []
         for number in range(args.repeat):
             cache = scratch / f"{name}-{kind}-{number}"
+            last_stage = [
+                *("--freeze-epochs", "0", "--epochs", "5", "--unfreeze", "last"),
+                *("--patience", "5"),
+            ]
             flags = {
                 "frozen": ["--freeze-epochs", "10", "--patience", "10"],
                 "augment": ["--freeze-epochs", "10", "--patience", "10", "--augment", "light"],
-                "finetune": [
-                    *("--freeze-epochs", "0", "--epochs", "5", "--unfreeze", "last"),
-                    *("--patience", "5"),
-                ],
+                "finetune": last_stage,
+                "finetune16": [*last_stage, "--precision", "bfloat16"],
             }[kind]
             ours.append(run(tlkit(args.data, scratch, weights, name, *flags), cache))
             if kind == "frozen":
