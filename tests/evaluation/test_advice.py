@@ -57,6 +57,8 @@ def test_overfitting_asks_for_pictures():
 def test_a_class_that_makes_most_mistakes_is_named():
     case = make_case(1, 0, wrong_class="eel")
     assert advise(*case, FLAT).facts["class"] == "eel"
+    two = make_case(1, 0.8, val_images=10)
+    assert advise(*two, FLAT).facts["class"] is None, "two mistakes point at nothing"
 
 
 def test_no_gap_and_a_frozen_backbone_ask_for_fine_tuning():
@@ -116,12 +118,15 @@ def test_what_the_data_curve_measured_decides_between_pictures_and_fine_tuning()
     assert kind(asked((0.01, 0.05), 0.9, 0.88)) == "more pictures", "it would be fine-tuning"
     assert kind(asked((-0.01, 0.005))) == "fine-tune", "it would be more pictures"
     assert kind(asked((-0.02, 0.05))) == "more pictures", "it cannot tell, the gap can"
+    assert kind(asked((-0.05, 0.02))) == "fine-tune", "no gain shows"
 
 
 def test_many_very_doubtful_labels_come_first():
     metrics, predictions = make_case(1.0, 0.85)
-    few = metrics | {"audit": {"very_doubtful": 4, "images": 500}}
-    many = metrics | {"audit": {"very_doubtful": 25, "images": 500}}
+    few = metrics | {"audit": {"doubtful": 9, "very_doubtful": 4, "images": 500}}
+    many = metrics | {"audit": {"doubtful": 30, "very_doubtful": 25, "images": 500}}
     assert kind((few, predictions)) == "more pictures"
     assert advise(many, predictions, FLAT).facts["doubtful"] == 25
     assert kind((many, predictions)) == "fix labels"
+    lost = metrics | {"audit": {"doubtful": 150, "very_doubtful": 25, "images": 500}}
+    assert kind((lost, predictions)) == "more pictures", "heads that are lost judge no label"

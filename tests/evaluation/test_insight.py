@@ -182,6 +182,14 @@ def test_curve_rises_with_data_and_its_intervals_hold_it() -> None:
     assert data_curve(rows, labels, np.arange(600), np.arange(0), 3) is None
 
 
+def test_a_share_that_draws_no_fewer_images_is_no_point_of_its_own() -> None:
+    rows, labels = make_features(30, apart=0.5)
+    few = data_curve(rows, labels, np.arange(6), np.arange(6, 30), 3)
+    assert few is not None
+    assert [(point["share"], point["images"]) for point in few["points"]] == [(0.5, 3), (1.0, 6)]
+    assert data_curve(rows, labels, np.arange(3), np.arange(6, 30), 3) is None
+
+
 def make_shortcut(root: Path) -> pd.DataFrame:
     """Noise in two classes: their colour tells them apart, nothing else does."""
     rng = np.random.default_rng(0)

@@ -217,6 +217,41 @@ def test_the_keyboard_moves_through_tiles_and_the_large_view(open_report, report
     assert page.evaluate(focused) == "1"
 
 
+def test_the_pictures_worth_a_look_open_among_themselves(open_report, report):
+    page = open_report(report)
+    opened = page.locator("#grid-wrong button.open")
+    viewer = page.locator("#viewer")
+    paths = page.locator("#grid-wrong img").evaluate_all("all => all.map((i) => i.dataset.path)")
+    assert len(paths) > 1
+    opened.first.focus()
+    page.keyboard.press("Enter")
+    assert viewer.is_visible()
+    assert viewer.locator("a").text_content() == f"test: {paths[0]}"
+    page.keyboard.press("ArrowLeft")
+    assert viewer.locator("a").text_content() == f"test: {paths[-1]}"
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+    assert page.evaluate("document.activeElement.className") == "open"
+    # The gallery opens its own again.
+    page.select_option("[name=outcome]", "right")
+    tiles(page).first.locator("button").click()
+    assert viewer.locator("h3").text_content().startswith("✓")
+
+
+def test_several_labels_break_between_labels_only(open_report, tmp_path):
+    """A caption ends its lines where a label ends, not inside a word."""
+    run = make_run(tmp_path, ["flower;vehicle", "bird;flower"], {"val": 8}, skill=0.5)
+    page = open_report(render_run(run), 400)
+    broken = page.locator(".grid .name").evaluate_all("""names => names.flatMap((name) =>
+      [...name.childNodes].filter((part) => part.nodeType === 3).filter((part) => {
+        const range = document.createRange();
+        range.selectNodeContents(part);
+        return new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size > 1;
+      }).map((part) => part.data))""")
+    assert broken == []
+    assert tiles(page).locator("wbr").count() > 0
+
+
 def test_the_large_view_links_to_the_file_itself(open_report, report):
     page = open_report(report)
     tiles(page).first.locator("button").click()

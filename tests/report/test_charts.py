@@ -71,6 +71,8 @@ def test_stages_that_are_unfrozen_in_turn_have_short_names():
     history = pd.DataFrame({"phase": phases, "loss": [0.5, 0.4, 0.3]})
     chart = learning_chart(LearningCurves.from_history(history), "loss")
     assert [mark["name"] for mark in chart.marks["dividers"]] == ["head", "stage2", "stage1"]
+    alone = learning_chart(LearningCurves.from_history(history.head(1)), "loss")
+    assert alone.marks["dividers"] == []
 
 
 def test_one_epoch_and_a_perfect_accuracy_can_be_drawn():
@@ -175,7 +177,7 @@ def test_a_loss_above_the_scale_is_marked_as_such():
     trials = pd.DataFrame({"loss": [0.4, 0.5, 0.6, 9.0], "rate": [0.1, 0.2, 0.3, 0.4]})
     chart = trials_chart(trials, "rate")
     assert len(chart.marks["points"]) == 3
-    assert chart.marks["beyond"] == [f"M{chart.x.at(0.4) - 4} {chart.y.end}h8l-4 -7z"]
+    assert chart.marks["beyond"] == [f"M{chart.x.at(0.4)} {chart.y.at(chart.y.high)}m-4 0h8l-4 -7z"]
     assert chart.marks["best"] == chart.marks["points"][0]
 
 

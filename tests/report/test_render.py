@@ -112,6 +112,36 @@ def test_grids_hold_the_headline_split_only_with_alternative_texts(cats_and_dogs
     assert all(re.fullmatch(r"(cat|dog) photo predicted as (cat|dog), \d+\u00a0%", a) for a in alts)
 
 
+def test_a_mistake_shows_what_the_label_was_given(cats_and_dogs):
+    html = section(render_run(cats_and_dogs).read_text(), "pictures")
+    wrong = html[html.index('id="grid-wrong"') : html.index('id="grid-uncertain"')]
+    table = cats_and_dogs.predictions.set_index("path")
+    paths = re.findall(r'data-path="([^"]+)"', wrong)
+    row = [table.loc[path] for path in paths]
+    expected = [n for r in row for n in (r["confidence"], r[f"p_{r['label']}"])]
+    assert numbers(wrong) == pytest.approx(expected)
+    assert numbers(wrong)[1::2] == sorted(numbers(wrong)[1::2])
+
+
+def test_flags_stand_out_and_nothing_else_of_a_sentence_is_markup():
+    said = (
+        render.environment()
+        .from_string("{{ text|flags }}")
+        .render(text="<b> (--epochs 10): a -- b; --fixes fixes.csv.")
+    )
+    assert said == (
+        '&lt;b&gt; (<code class="flag">--epochs 10</code>): a -- b; '
+        '<code class="flag">--fixes fixes.csv</code>.'
+    )
+
+
+def test_a_folder_named_train_is_called_by_its_parent_too(cats_and_dogs):
+    metrics = cats_and_dogs.metrics
+    metrics["data"]["root"] = "/somewhere/cats/train"
+    cats_and_dogs.write_metrics(metrics)
+    assert ">cats/train</bdi></h1>" in render_run(cats_and_dogs).read_text()
+
+
 def test_the_gallery_holds_every_held_out_image_once_and_no_training_image(cats_and_dogs):
     data = gallery_data(render_run(cats_and_dogs).read_text())
     table = cats_and_dogs.predictions.set_index("path")
@@ -158,7 +188,8 @@ def test_missing_pictures_leave_a_placeholder_with_the_path(cats_and_dogs):
         (cats_and_dogs.folder / root / path).unlink()
     page = render_run(cats_and_dogs).read_text()
     assert "<img" not in section(page, "pictures")
-    assert 'File missing:</span> <span class="path">test/class ' in section(page, "pictures")
+    placeholder = 'File missing:</span> <span class="path">test/<wbr>class '
+    assert placeholder in section(page, "pictures")
     kinds = {image[1]: image[6] for image in gallery_data(page)["images"]}
     assert kinds["test"] == ""
     assert len(kinds["val"]) > 100
@@ -213,6 +244,7 @@ def test_a_solved_head_is_told_by_iterations_and_one_number_needs_no_chart(cats_
     assert "<svg" not in curves
     assert "<details" not in curves
     assert "<table" in curves
+    assert ">Training</h2>" in curves
 
 
 def test_empty_class_folders_are_named(cats_and_dogs):
@@ -239,6 +271,7 @@ def test_the_matrix_takes_the_form_its_size_allows(tmp_path, count, form):
     assert ("no longer shows anything" in html) == (form == "pairs")
     assert "Most frequent mistakes" in html
     assert len(re.findall("<rect class=.[rw]", html)) <= count
+    assert html.count("<li><bdi") == (count if form == "picture" else 0)
 
 
 def test_an_unfinished_run_is_a_one_line_error(tmp_path):

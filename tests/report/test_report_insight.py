@@ -63,7 +63,11 @@ def test_without_insight_the_sections_are_left_out(cats_and_dogs):
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [((0.01, 0.05), "More pictures would help"), ((-0.02, 0.03), "would hardly help")],
+    [
+        ((0.01, 0.05), "More pictures would help"),
+        ((-0.02, 0.005), "would hardly help"),
+        ((-0.02, 0.03), "cannot be told from these: the second half of them brought +0.5 points"),
+    ],
 )
 def test_the_curve_says_what_would_help(cats_and_dogs, gain, words):
     report = render_run(with_insight(cats_and_dogs, ["cat", "dog"], gain))
@@ -75,8 +79,10 @@ def test_a_shortcut_is_named(cats_and_dogs):
     assert "mean colour alone tells 95.0 % right" in text_of(report, "baselines").replace(
         "\u00a0", " "
     )
+    hint = render_run(with_insight(cats_and_dogs, ["cat", "dog"], colour=0.7))
+    assert "Somewhat better than the most frequent class: mean" in text_of(hint, "baselines")
     sound = render_run(with_insight(cats_and_dogs, ["cat", "dog"]))
-    assert "no shortcut" in text_of(sound, "baselines")
+    assert "no sign of a shortcut" in text_of(sound, "baselines")
 
 
 def test_no_doubtful_label_is_said_in_words(cats_and_dogs):
@@ -85,6 +91,15 @@ def test_no_doubtful_label_is_said_in_words(cats_and_dogs):
     metrics["audit"] |= {"doubtful": 0, "very_doubtful": 0, "list": []}
     run.write_metrics(metrics)
     assert "no label looks doubtful" in text_of(render_run(run), "audit")
+
+
+def test_heads_that_contradict_half_the_labels_are_called_poor_judges(cats_and_dogs):
+    run = with_insight(cats_and_dogs, ["cat", "dog"])
+    assert "are poor judges" in text_of(render_run(run), "audit")
+    metrics = run.metrics
+    metrics["audit"] |= {"doubtful": 5, "very_doubtful": 2}
+    run.write_metrics(metrics)
+    assert "poor judges" not in text_of(render_run(run), "audit")
 
 
 def test_the_page_says_where_the_heads_are_of_another_kind(cats_and_dogs):

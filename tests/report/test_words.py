@@ -6,7 +6,17 @@ from synthetic_run import make_predictions
 
 from tlkit.evaluation.advice import Advice
 from tlkit.evaluation.metrics import score
-from tlkit.report.words import advice, duration, interval, notes, percent, summary, verdict
+from tlkit.report.words import (
+    advice,
+    duration,
+    interval,
+    notes,
+    percent,
+    points,
+    points_interval,
+    summary,
+    verdict,
+)
 
 SPACE = "\u00a0"
 
@@ -49,6 +59,15 @@ def test_an_interval_reaches_the_ends_only_where_it_does(pair, text):
     assert interval(pair) == text.replace(" ", SPACE)
 
 
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [(0.0314, "+3.1"), (-0.013, "\u22121.3"), (0, "0.0"), (-0.0001, "0.0")],
+)
+def test_a_difference_has_a_sign_and_minus_is_no_hyphen(difference, text):
+    assert points(difference) == text
+    assert points_interval([difference, 0.5]) == f"{text} to +50.0"
+
+
 def make_metrics(evaluated="val", correct=52, interval=(0.901, 0.997), counts=(27, 26), **scores):
     images = sum(counts)
     split = {
@@ -71,6 +90,13 @@ def test_the_verdict_states_count_share_and_interval():
         "It names 52 of 53 validation pictures correctly (98.1 %); for new pictures of the same "
         "kind, expect between 90.1 % and 99.7 %."
     )
+
+
+def test_the_verdict_says_what_is_expected_of_several_labels_and_of_folds():
+    several = verdict(make_metrics(hamming_loss=0.1) | {"multi_label": True})
+    assert "expect all labels right for between 90.1" in several
+    assert verdict(make_metrics() | {"folds": {}}).startswith("It names")
+    assert verdict(make_metrics() | {"folds": {"rows": []}}).startswith("Cross-validated, it names")
 
 
 def test_the_verdict_admits_a_classifier_that_is_no_better_than_guessing():
@@ -99,9 +125,12 @@ def test_notes_name_what_misleads():
     assert "Accuracy misleads" in " ".join(notes(macro))
     assert "Accuracy misleads" not in said
 
+    even = make_metrics(correct=26, balanced_accuracy=0.4, macro_f1=0.3)
+    assert "Accuracy misleads" not in " ".join(notes(even)), "the classes are as large"
+
     never = make_metrics()
     never["splits"]["val"]["per_class"][1]["recall"] = 0.0
-    assert "It never recognises “b”." in notes(never)
+    assert "It recognised none of the validation pictures of “b”." in notes(never)
 
     absent = notes(make_metrics(counts=(53, 0)))
     assert "No validation picture shows “b”" in " ".join(absent)
@@ -147,7 +176,7 @@ FACTS = {"images": 200, "mistakes": 20, "train": 0.995, "learned_from": 800, "cl
     [
         ("hold out", "--val-split"),
         ("fix labels", "6 mistakes were made with over 90 % confidence, where 1.2 are to be"),
-        ("more pictures", "more pictures above all of “eel”: it names 99.5 % of the 800 it"),
+        ("more pictures", "more pictures, above all of “eel”: it names 99.5 % of the 800 it"),
         ("train longer", "longer training (--freeze-epochs 40): in the last 3 of 20 epochs"),
         ("fine-tune", "fine-tuning (--epochs 10): the new layers alone are right on only 99.5 %"),
         ("nothing", "20 are wrong"),
@@ -164,12 +193,17 @@ def test_advice_states_its_facts(kind, says):
         (
             "more pictures",
             {"gain": 0.031, "gain_interval": [0.01, 0.052]},
-            "the second half of them brought 3.1 points of accuracy (1.0 to 5.2)",
+            "the second half of them brought +3.1 points of accuracy (+1.0 to +5.2)",
         ),
         (
             "fine-tune",
             {"gain": -0.002, "gain_interval": [-0.01, 0.006]},
-            "twice the pictures changed the accuracy of the new layers by -0.2 points only",
+            "brought the new layers only −0.2 points of accuracy (−1.0 to +0.6)",
+        ),
+        (
+            "fine-tune",
+            {"gain": 0.01, "gain_interval": [-0.01, 0.03]},
+            "the new layers alone are right on only 99.5",
         ),
     ],
 )

@@ -19,6 +19,8 @@ SURE = 0.9
 SUSPICIOUS = 3.0
 # A share of very doubtful labels that is worth an hour before anything else.
 MANY_DOUBTFUL = 0.02
+# Heads that contradict more of the labels than this are themselves to be doubted.
+POOR_JUDGE = 0.2
 # If twice the pictures cannot have brought more than this, more of them will not.
 HARDLY = 0.01
 # A validation loss that still fell by this share in the last epochs was not done.
@@ -57,7 +59,8 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
     high = scores["accuracy_interval"][1]
     facts: dict[str, Any] = {"images": images, "mistakes": mistakes}
     audit = metrics.get("audit") or {"very_doubtful": 0, "images": 1}
-    if audit["very_doubtful"] >= max(3, MANY_DOUBTFUL * audit["images"]):
+    many = audit["very_doubtful"] >= max(3, MANY_DOUBTFUL * audit["images"])
+    if many and not poor_judge(audit):
         return Advice(
             "fix labels", facts | {"doubtful": audit["very_doubtful"], "of": audit["images"]}
         )
@@ -76,7 +79,7 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
         # Asked directly: what did the second half of the pictures bring?
         if known["gain_interval"][0] > 0:
             return Advice("more pictures", facts | {"class": _hardest(scores)})
-        if known["gain_interval"][1] < HARDLY and phases[-1].name == "head":
+        if little_gain(known) and phases[-1].name == "head":
             return Advice("fine-tune", facts)
     if train["accuracy"] > high:
         return Advice("more pictures", facts | {"class": _hardest(scores)})
@@ -96,6 +99,16 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
     return Advice("more pictures", facts | {"class": _hardest(scores)})
 
 
+def poor_judge(audit: dict[str, Any]) -> bool:
+    """Whether the heads contradict so many labels that the labels are not the first to suspect."""
+    return bool(audit["doubtful"] > POOR_JUDGE * audit["images"])
+
+
+def little_gain(curve: dict[str, Any]) -> bool:
+    """Whether twice the pictures brought nothing, or surely next to nothing."""
+    return "gain" in curve and (curve["gain"] <= 0 or curve["gain_interval"][1] < HARDLY)
+
+
 def _sure_mistakes(predictions: pd.DataFrame) -> tuple[int, float]:
     """How many mistakes were sure, and how many there should be if confidence kept its word."""
     table = headline(predictions)
@@ -109,12 +122,13 @@ def _guessing(scores: dict[str, Any]) -> float:
 
 
 def _hardest(scores: dict[str, Any]) -> str | None:
-    """The class with at least half of all mistakes, if there are more than two classes."""
+    """The class with most of all mistakes, if there are more than two classes."""
     missed = {
         row["class"]: round(row["images"] * (1 - row["recall"]))
         for row in scores["per_class"]
         if row["recall"] is not None
     }
     worst = max(missed, key=lambda name: missed[name])
-    enough = 2 * missed[worst] >= sum(missed.values()) and len(missed) > 2
-    return worst if enough else None
+    # One mistake of two would point at whichever class comes first.
+    enough = missed[worst] >= 3 and 2 * missed[worst] > sum(missed.values())
+    return worst if enough and len(missed) > 2 else None

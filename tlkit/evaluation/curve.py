@@ -38,7 +38,7 @@ def data_curve(
         `points`: one per share, with share, images, draws, accuracy and its 95 % interval (over the
         choice of held-out images and that of training images); `gain`: what the second half of the
         training images brought, with its interval over the held-out images; `head` where it is not
-        the usual logistic regression; None where there is nothing held out.
+        the usual logistic regression; None where there is nothing held out, or nothing to halve.
     """
     if not len(held_out) or not len(train):
         return None
@@ -53,8 +53,12 @@ def data_curve(
         answer = probabilities(rows[some], labels[some], rows[held_out], classes, head=head)
         right[share].append(answer.argmax(axis=1) == labels[held_out])
         counts[share] = len(some)
+    if counts[0.5] == counts[1.0]:
+        return None
     points = []
     for share, answers in right.items():
+        if share < 1 and counts[share] in [counts[more] for more in SHARES if more > share]:
+            continue  # so few that a smaller share draws as many
         single = np.array([answer.mean() for answer in answers])
         low, high = wilson(single.mean(keepdims=True), np.array([len(held_out)]))
         drawn = _Z**2 * (single.var(ddof=1) if len(single) > 1 else 0.0)

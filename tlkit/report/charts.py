@@ -110,10 +110,9 @@ def learning_chart(curves: LearningCurves, quantity: str) -> Chart | None:
     # Stage by stage there are many phases, and little room: "fine-tune stage4" is called "stage4".
     names = [phase.name.rpartition(" ")[2] for phase in curves.phases]
     places = [x.at(phase.epochs[0] - 0.5) for phase in curves.phases]
-    starts = list(zip(places, names, strict=True))
-    dividers = [
-        {"x": place, "name": name, "first": i == 0} for i, (place, name) in enumerate(starts)
-    ]
+    # A single phase needs no name.
+    named = zip(places, names, strict=True) if len(names) > 1 else []
+    dividers = [{"x": place, "name": name} for place, name in named]
     return Chart(x, y, {"lines": lines, "dividers": dividers, "best": best})
 
 
@@ -122,8 +121,8 @@ def reliability_chart(diagram: ReliabilityDiagram) -> Chart:
 
     Returns:
         Marks: `bars` with places left, right, top, whisker (top, bottom), center, and the bin's own
-        numbers; `diagonal` (x1, y1, x2, y2); `base`, the place of 0; `counts`, the height of the
-        histogram underneath.
+        numbers; `diagonal` (x1, y1, x2, y2); `base`, the place of 0; `floor`, of the histogram
+        underneath.
     """
     ticks = [(t, percent_text(t)) for t in (0, 0.25, 0.5, 0.75, 1)]
     x, y = Axis(0, 1, 46, 428, ticks), Axis(0, 1, 250, 12, ticks)
@@ -142,7 +141,8 @@ def reliability_chart(diagram: ReliabilityDiagram) -> Chart:
         for row in diagram.bins.to_dict("records")
     ]
     diagonal = (x.at(0), y.at(0), x.at(1), y.at(1))
-    return Chart(x, y, {"bars": bars, "diagonal": diagonal, "base": y.at(0)}, height=360)
+    marks = {"bars": bars, "diagonal": diagonal, "base": y.at(0), "floor": y.at(0) + 100}
+    return Chart(x, y, marks, height=370)
 
 
 def roc_chart(curves: list[ThresholdCurve]) -> Chart:
@@ -251,51 +251,47 @@ def trials_chart(trials: pd.DataFrame, key: str) -> Chart | None:
         return None
     losses = done["loss"].to_numpy(dtype=float)
     # A few recipes that fail badly would press all others onto the axis.
-    highest = min(float(losses.max()), 4 * float(np.median(losses)))
-    values = nice_ticks(0, highest, 5)
-    ticks = [(t, f"{t:g}") for t in values]
-    y = Axis(0, values[-1], 214, 12, ticks)
-    beyond = losses > y.high
-    best = int(losses.argmin())
-    if pd.api.types.is_numeric_dtype(done[key]) and not pd.api.types.is_bool_dtype(done[key]):
-        numbers = done[key].to_numpy(dtype=float)
-        if numbers.min() > 0 and numbers.max() > 100 * numbers.min():
-            numbers = np.log10(numbers)
-            low, high = math.floor(numbers.min()), math.ceil(numbers.max())
-            x = Axis(low, high, 46, 428, [(t, f"1e{t}") for t in range(low, high + 1)])
-        else:
-            numbered = nice_ticks(float(numbers.min()), float(numbers.max()), 5)
-            x = Axis(numbered[0], numbered[-1], 46, 428, [(t, f"{t:g}") for t in numbered])
-        points = [(x.at(n), y.at(loss)) for n, loss in zip(numbers, losses, strict=True)]
-        marks = {
-            "x_title": key,
-            "points": [place for place, out in zip(points, beyond, strict=True) if not out],
-            "beyond": [
-                f"M{place[0] - 4} {y.end}h8l-4 -7z"
-                for place, out in zip(points, beyond, strict=True)
-                if out
-            ],
-            "best": points[best],
-        }
-        return Chart(x, y, marks)
-    names = sorted(map(str, done[key].unique()))
-    bottom = 12 + 26 * len(names)
-    y = Axis(len(names) - 0.5, -0.5, bottom, 12, list(enumerate(map(_shortened, names))))
-    x = Axis(0, values[-1], 24 + 6.5 * max(len(text) for _, text in y.ticks), 420, ticks)
-    rows = [y.at(names.index(str(value))) for value in done[key]]
+    scale = nice_ticks(0, min(float(losses.max()), 4 * float(np.median(losses))), 5)
+    ticks = [(t, f"{t:g}") for t in scale]
+    beyond, shown = losses > scale[-1], np.minimum(losses, scale[-1])
+    if _is_number(done[key]):
+        x, numbers = _number_axis(done[key].to_numpy(dtype=float))
+        y = Axis(0, scale[-1], 214, 12, ticks)
+        places = [(x.at(n), y.at(loss)) for n, loss in zip(numbers, shown, strict=True)]
+        x_title, arrow, bottom = key, "m-4 0h8l-4 -7z", y.start
+    else:
+        names = sorted(map(str, done[key].unique()))
+        bottom = 12.0 + 26 * len(names)
+        y = Axis(len(names) - 0.5, -0.5, bottom, 12, list(enumerate(map(_shortened, names))))
+        x = Axis(0, scale[-1], 24 + 6.5 * max(len(text) for _, text in y.ticks), 420, ticks)
+        rows = [names.index(str(value)) for value in done[key]]
+        places = [(x.at(loss), y.at(row)) for loss, row in zip(shown, rows, strict=True)]
+        x_title, arrow = "loss", "m0 -4v8l7 -4z"
     marks = {
-        "x_title": "loss",
-        "points": [
-            (x.at(loss), row)
-            for loss, row, out in zip(losses, rows, beyond, strict=True)
-            if not out
-        ],
+        "x_title": x_title,
+        "points": [place for place, out in zip(places, beyond, strict=True) if not out],
         "beyond": [
-            f"M{x.end} {row - 4}v8l7 -4z" for row, out in zip(rows, beyond, strict=True) if out
+            f"M{place[0]} {place[1]}{arrow}"
+            for place, out in zip(places, beyond, strict=True)
+            if out
         ],
-        "best": (x.at(losses[best]), rows[best]),
+        "best": places[int(losses.argmin())],
     }
-    return Chart(x, y, marks, height=bottom + 36)
+    return Chart(x, y, marks, height=round(bottom) + 36)
+
+
+def _is_number(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values)) and not pd.api.types.is_bool_dtype(values)
+
+
+def _number_axis(values: np.ndarray) -> tuple[Axis, np.ndarray]:
+    """The axis across, and the values on it: logarithms where they span over two decades."""
+    if values.min() > 0 and values.max() > 100 * values.min():
+        values = np.log10(values)
+        low, high = math.floor(values.min()), math.ceil(values.max())
+        return Axis(low, high, 46, 428, [(t, f"1e{t}") for t in range(low, high + 1)]), values
+    ticks = nice_ticks(float(values.min()), float(values.max()), 5)
+    return Axis(ticks[0], ticks[-1], 46, 428, [(t, f"{t:g}") for t in ticks]), values
 
 
 def _shortened(name: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlkit.evaluation.advice import HARDLY, poor_judge
 from tlkit.evaluation.intervals import accuracy_interval
 from tlkit.report.charts import Axis, Chart, nice_ticks, percent_text
 from tlkit.report.sections import Material
-from tlkit.report.words import percent
+from tlkit.report.words import gain_text, percent
 
 MOST_SHOWN = 60
 """Doubtful pictures on the page; metrics.json lists up to 200."""
 SHORTCUT = 0.1
-"""A rule that beats the most frequent class by this much, and surely, may be a shortcut."""
+"""A rule that beats the most frequent class by this much, and surely, may be a shortcut; one that
+beats it at all, and surely, is a hint."""
 
 RULES = {
     "majority": ("Always the most frequent class", "knows nothing of the picture"),
@@ -35,7 +37,7 @@ def audit(material: Material) -> dict[str, Any] | None:
         for row in found["list"][:MOST_SHOWN]
     ]
     counts = {name: found[name] for name in ("images", "doubtful", "very_doubtful")}
-    return counts | {"rows": rows, "head": found.get("head")}
+    return counts | {"rows": rows, "head": found.get("head"), "poor_judge": poor_judge(found)}
 
 
 def data_curve(material: Material) -> dict[str, Any] | None:
@@ -45,16 +47,20 @@ def data_curve(material: Material) -> dict[str, Any] | None:
         return None
     points = found["points"]
     low, high = found["gain_interval"]
-    best = points[-1]["accuracy"]
-    gain = f"{100 * found['gain']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
-    if best >= 0.99:
+    brought = f"the second half of them brought {gain_text(found)}"
+    if points[-1]["accuracy"] >= 0.99:
         verdict = "There is next to nothing left to gain on these held-out pictures."
     elif low > 0:
-        verdict = f"More pictures would help: the second half of them brought {gain}."
+        verdict = f"More pictures would help: {brought}."
+    elif high < HARDLY:
+        verdict = (
+            f"More of the same pictures would hardly help: {brought}. "
+            "Mended labels, fine-tuning (--epochs) or another backbone may."
+        )
     else:
         verdict = (
-            f"More of the same pictures would hardly help: the second half of them brought {gain}. "
-            "Mended labels, fine-tuning (--epochs) or another backbone may."
+            f"Whether more pictures would help cannot be told from these: {brought}, "
+            "which chance alone may have done."
         )
     return {
         "chart": _curve_chart(points),
@@ -113,9 +119,14 @@ def baselines(material: Material) -> dict[str, Any] | None:
         }
     )
     common = found[0]["accuracy"]
-    suspects = [
-        f"{RULES[row['rule']][0].lower()} alone tells {percent(row['accuracy'])} right"
+    looked_past = [
+        (row["interval"][0] - common,
+         f"{RULES[row['rule']][0].lower()} alone tells {percent(row['accuracy'])} right")
         for row in found
-        if row["rule"] in ("size", "colour") and row["interval"][0] > common + SHORTCUT
-    ]
-    return {"rows": rows, "shortcuts": suspects}
+        if row["rule"] in ("size", "colour")
+    ]  # fmt: skip
+    return {
+        "rows": rows,
+        "shortcuts": [text for more, text in looked_past if more > SHORTCUT],
+        "hints": [text for more, text in looked_past if 0 < more <= SHORTCUT],
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -30,7 +31,8 @@ GALLERY_BUDGET = 11_000_000
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: its template is `<id>.html`, its values what `values` returns."""
+    """A part of the page: its template is `<id>.html`, its values what `values` returns; a `title`
+    among them takes the place of this one."""
 
     id: str
     title: str
@@ -44,11 +46,11 @@ SECTIONS = (
     Section("steps", "How it was made", sections.steps),
     Section("curves", "Learning curves", sections.curves),
     Section("confusion", "What it confuses", sections.confusion),
-    Section("per_class", "Class by class", sections.per_class),
-    Section("thresholds", "Each class against the rest", confidence.thresholds),
     Section("pictures", "Pictures worth a look", sections.pictures),
     Section("explained", "What the network saw", sections.explained),
     Section("gallery", "Gallery", sections.gallery),
+    Section("per_class", "Class by class", sections.per_class),
+    Section("thresholds", "Each class against the rest", confidence.thresholds),
     Section("calibration", "Can its confidence be trusted?", confidence.calibration),
     Section("coverage", "When it should say “don’t know”", confidence.coverage),
     Section("audit", "Doubtful labels", insight.audit),
@@ -110,7 +112,11 @@ def _page(material: Material, folder: Path) -> str:
         "report.html",
         name=material.name,
         classes=material.classes,
-        sections=[section for section in SECTIONS if values[section.id] is not None],
+        sections=[
+            {"id": section.id, "title": own.get("title", section.title)}
+            for section in SECTIONS
+            if (own := values[section.id]) is not None
+        ],
         values=values,
         thumbnails=large,
         embedded=small,
@@ -198,7 +204,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        percent=words.percent, interval=words.interval, duration=words.duration, clip=_clip
+        percent=words.percent,
+        interval=words.interval,
+        duration=words.duration,
+        points=words.points,
+        points_interval=words.points_interval,
+        breakable=_breakable,
+        flags=_flags,
     )
     return made
 
@@ -208,6 +220,15 @@ def asset(name: str) -> str:
     return resources.files("tlkit.report").joinpath("templates", name).read_text("utf-8")
 
 
-def _clip(text: str, length: int = 12) -> str:
-    """The start of a hash."""
-    return text if len(text) <= length else f"{text[:length]}…"
+def _breakable(path: str) -> Markup:
+    """A path with the places marked where a line may end."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_-])", path))
+
+
+def _flags(sentence: str) -> Markup:
+    """A sentence whose flags, with their values, stand out and stay on one line."""
+    parts = re.split(r"(--[a-z-]+(?: [\d.]+| auto| imagenet| \S+\.csv)?)", sentence)
+    return Markup("").join(
+        Markup('<code class="flag">{}</code>').format(part) if i % 2 else part
+        for i, part in enumerate(parts)
+    )

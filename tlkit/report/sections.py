@@ -104,8 +104,9 @@ def curves(material: Material) -> dict[str, Any] | None:
         return None
     history = LearningCurves.from_history(material.history)
     drawn = {q: charts.learning_chart(history, q) for q in ("loss", "accuracy")}
+    title = {}
     if len(material.history) == 1 and history.phases[0].solved:
-        drawn = {}  # one number needs no chart
+        drawn, title = {}, {"title": "Training"}  # one number needs no chart
     rows = [
         {
             "phase": phase.name,
@@ -117,7 +118,7 @@ def curves(material: Material) -> dict[str, Any] | None:
         for i, epoch in enumerate(phase.epochs)
     ]
     seconds = pd.to_numeric(material.history.get("seconds", pd.Series(dtype=float)), "coerce")
-    return {
+    return title | {
         "charts": {q: chart for q, chart in drawn.items() if chart},
         "rows": rows,
         "solved": _solved(material.history),
@@ -194,7 +195,11 @@ def pictures(material: Material) -> dict[str, Any]:
     }
     return {
         "split": SPLIT_NAMES[material.metrics["evaluated"]],
-        "grids": {name: [image(row) for row in _rows(table)] for name, table in chosen.items()},
+        "grids": {
+            name: [image(row, material.multi_label) for row in _rows(table)]
+            for name, table in chosen.items()
+        },
+        "multi_label": material.multi_label,
     }
 
 
@@ -256,9 +261,10 @@ def data(material: Material) -> dict[str, Any]:
     root = material.metrics.get("data", {}).get("root")
     return {
         "root": root,
-        "folder": Path(root).name if root else None,
+        "folder": _title(Path(root)) if root else None,
         "splits": [SPLIT_NAMES[split] for split in splits],
         "rows": rows,
+        "multi_label": material.multi_label,
         "totals": [int((material.predictions["split"] == split).sum()) for split in splits],
         "total": len(material.predictions),
         "skipped": _rows(material.skipped),
@@ -281,17 +287,25 @@ def passport(material: Material) -> dict[str, Any]:
     }
 
 
-def image(row: dict[str, Any]) -> dict[str, Any]:
-    """One picture with its caption's values and its alternative text."""
+def image(row: dict[str, Any], multi_label: bool = False) -> dict[str, Any]:
+    """One picture with its caption's values and its alternative text; `given` is the probability
+    that a label got, where there is one label."""
     return {
         "path": row["path"],
         "label": row["label"] or NO_LABEL,
         "predicted": row["predicted"] or NO_LABEL,
         "confidence": float(row["confidence"]),
+        "given": None if multi_label else float(np.exp(-row["loss"])),
         "right": row["label"] == row["predicted"],
         "alt": f"{row['label'] or NO_LABEL} photo predicted as {row['predicted'] or NO_LABEL}, "
         f"{percent(row['confidence'], 0)}",
     }
+
+
+def _title(folder: Path) -> str:
+    """A folder's name, with its parent's where the name alone says nothing."""
+    plain = folder.name.lower() in ("train", "training", "data", "images", "pictures", "dataset")
+    return f"{folder.parent.name}/{folder.name}" if plain and folder.parent.name else folder.name
 
 
 def _total_seconds(metrics: dict[str, Any]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tlkit.evaluation.advice import HARDLY, LAST_EPOCHS, SURE, Advice, advise
+from tlkit.evaluation.advice import LAST_EPOCHS, SURE, Advice, advise, little_gain
 from tlkit.evaluation.comparison import Pair
 from tlkit.evaluation.displays import headline, most_wrong
 from tlkit.foreign_text import printable
@@ -25,6 +25,8 @@ def verdict(metrics: dict[str, Any]) -> str:
     pictures = f"{split} picture" if images == 1 else f"{split} pictures"
     what = f"{correct:,} of {images:,} {pictures}"
     start = f"It names {what} correctly ({percent(scores['accuracy'])})"
+    if metrics.get("folds"):
+        start = f"Cross-validated, it names {what} correctly ({percent(scores['accuracy'])})"
     if metrics.get("multi_label"):
         start = (
             f"It names all labels of {what} correctly ({percent(scores['accuracy'])}), and decides "
@@ -41,8 +43,9 @@ def verdict(metrics: dict[str, Any]) -> str:
             f"{start}; that is not clearly better than always answering “{common}”, "
             f"which would be right for {percent(share)}."
         )
+    what = "all labels right for " if metrics.get("multi_label") else ""
     return (
-        f"{start}; for new pictures of the same kind, expect between {percent(low)} and "
+        f"{start}; for new pictures of the same kind, expect {what}between {percent(low)} and "
         f"{percent(high)}."
     )
 
@@ -78,7 +81,9 @@ def notes(metrics: dict[str, Any], skipped: int = 0, solved: bool = False) -> li
     common, share = _majority(scores)
     balanced = scores["balanced_accuracy"]
     misleads = scores["accuracy"] - min(balanced, scores["macro_f1"]) > 0.05
-    if misleads and not metrics.get("multi_label"):
+    sizes = [row["images"] for row in scores["per_class"] if row["images"]]
+    uneven = max(sizes) >= 2 * min(sizes)
+    if misleads and uneven and not metrics.get("multi_label"):
         found.append(
             f"Accuracy misleads here, because “{common}” makes up {percent(share)} of the "
             f"pictures. Every class counted alike, it is {percent(balanced)} (balanced accuracy; "
@@ -87,7 +92,8 @@ def notes(metrics: dict[str, Any], skipped: int = 0, solved: bool = False) -> li
         )
     never = [row["class"] for row in scores["per_class"] if row["images"] and not row["recall"]]
     if never and scores["correct"]:
-        found.append(f"It never recognises {listed(never)}.")
+        split = SPLIT_NAMES[metrics["evaluated"]]
+        found.append(f"It recognised none of the {split} pictures of {listed(never)}.")
     absent = [row["class"] for row in scores["per_class"] if not row["images"]]
     if absent:
         found.append(
@@ -135,10 +141,10 @@ def advice(found: Advice) -> str:
                 f"{facts['epochs']} epochs the validation loss still fell from "
                 f"{facts['before']:.3f} to {facts['after']:.3f}"
             )
-        case "fine-tune" if facts.get("gain_interval", (0, 1))[1] < HARDLY:
+        case "fine-tune" if little_gain(facts):
             return (
-                "fine-tuning (--epochs 10): twice the pictures changed the accuracy of the new "
-                f"layers by {100 * facts['gain']:+.1f} points only"
+                "fine-tuning (--epochs 10): twice the pictures brought the new layers only "
+                f"{gain_text(facts)}"
             )
         case "fine-tune":
             return (
@@ -153,14 +159,9 @@ def advice(found: Advice) -> str:
                 f"nothing in the training: of {facts['images']:,} held-out pictures {right}; more "
                 "of them would tell more than more training"
             )
+    who = f", above all of “{facts['class']}”" if facts.get("class") else ""
     if facts.get("gain_interval", (0, 1))[0] > 0:
-        low, most = (f"{100 * end:.1f}" for end in facts["gain_interval"])
-        who = f" above all of “{facts['class']}”" if facts.get("class") else ""
-        return (
-            f"more pictures{who}: the second half of them brought {100 * facts['gain']:.1f} points "
-            f"of accuracy ({low} to {most})"
-        )
-    who = f" above all of “{facts['class']}”" if facts.get("class") else ""
+        return f"more pictures{who}: the second half of them brought {gain_text(facts)}"
     why = f"{facts['mistakes']:,} of {facts['images']:,} new ones are named wrongly"
     if "train" in facts:
         why = (
@@ -230,8 +231,25 @@ def both_sides(pair: Pair) -> str:
 
 
 def p_value(p: float) -> str:
-    """`"p = 0.63"`, `"p = 0.004"`, `"p < 0.001"`."""
-    return f"p {'= ' if p >= 0.001 else '< '}{max(p, 0.001):.{2 if p >= 0.1 else 3}f}"
+    """`"p = 0.63"`, `"p = 0.004"`, `"p < 0.001"`; it stays on one line."""
+    sign = "=" if p >= 0.001 else "<"
+    return f"p\u00a0{sign}\u00a0{max(p, 0.001):.{2 if p >= 0.1 else 3}f}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points: `"+1.2"`, `"−0.4"` (a minus sign), `"0.0"`."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def points_interval(pair: Sequence[float]) -> str:
+    """`"−1.3 to +28.2"`."""
+    return f"{points(pair[0])} to {points(pair[1])}"
+
+
+def gain_text(facts: dict[str, Any]) -> str:
+    """What twice the pictures brought: `"+3.7 points of accuracy (−1.4 to +8.8)"`."""
+    return f"{points(facts['gain'])} points of accuracy ({points_interval(facts['gain_interval'])})"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -13,8 +13,13 @@
     made.append(...children);
     return made;
   };
-  const name = (place) =>
-    element("bdi", { className: "name", title: data.classes[place], textContent: data.classes[place] });
+  // As the templates' macro: several labels (a;b) break between them, a long name is cut short.
+  const name = (place) => {
+    const title = data.classes[place];
+    const made = element("bdi", { className: title.length > 40 ? "name long" : "name", title });
+    for (const part of title.split(/(?<=;)/)) made.append(part, element("wbr"));
+    return made;
+  };
   const percent = (share) => {
     const rounded = Math.round(share * 100);
     if (rounded === 100 && share < 1) return ">99\u00a0%";
@@ -87,13 +92,13 @@
   const tile = (image, index) => {
     const caption = element("span", { className: "said" });
     caption.append(
-      element("span", { className: "mark", textContent: isRight(image) ? "✓" : "✗" }),
-      name(image[PREDICTED]),
+      element("span", { className: "mark", textContent: isRight(image) ? "✓" : "✗" }), " ",
+      name(image[PREDICTED]), " ",
       element("span", { className: "interval", textContent: percent(image[CONFIDENCE]) }),
     );
     const figcaption = element("span", {}, caption);
     if (!isRight(image))
-      figcaption.append(element("span", { className: "truth" }, element("span", {}, "labelled"), name(image[LABEL])));
+      figcaption.append(element("span", { className: "truth" }, "labelled ", name(image[LABEL])));
     const button = element("button", { type: "button", tabIndex: index ? -1 : 0 });
     button.dataset.index = index;
     button.setAttribute("aria-label", describe(image));
@@ -137,7 +142,7 @@
   });
   grid.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (button) openViewer(Number(button.dataset.index));
+    if (button) openViewer(Number(button.dataset.index), found);
   });
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -166,10 +171,11 @@
 
   // ---- One picture, large --------------------------------------------------------------------
   const viewer = byId("viewer");
-  let current = 0;
-  const openViewer = (index) => {
-    current = (index + found.length) % found.length;
-    const image = found[current];
+  let [current, among] = [0, found];
+  const openViewer = (index, images = among) => {
+    among = images;
+    current = (index + among.length) % among.length;
+    const image = among[current];
     viewer.querySelector(".viewer-picture").replaceChildren(picture(image));
     byId("viewer-title").replaceChildren(
       isRight(image) ? "✓ " : "✗ ", name(image[PREDICTED]),
@@ -196,7 +202,20 @@
     if (event.key === "ArrowRight") openViewer(current + 1);
     if (event.key === "ArrowLeft") openViewer(current - 1);
   });
-  viewer.addEventListener("close", () => focusTile(current));
+  viewer.addEventListener("close", () => among === found && focusTile(current));
+
+  // The pictures worth a look open as the gallery's do.
+  const byPath = new Map(data.images.map((image) => [image[PATH], image]));
+  for (const list of document.querySelectorAll("#pictures .grid")) {
+    const pictures = [...list.querySelectorAll("img[data-path]")];
+    const images = pictures.map((img) => byPath.get(img.dataset.path));
+    pictures.forEach((img, index) => {
+      const button = element("button", { type: "button", className: "open", ariaLabel: img.alt });
+      button.addEventListener("click", () => openViewer(index, images));
+      img.replaceWith(button);
+      button.append(img);
+    });
+  }
 
   // ---- Tables that sort ----------------------------------------------------------------------
   for (const table of document.querySelectorAll("table.sortable")) {

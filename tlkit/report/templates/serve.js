@@ -2,7 +2,7 @@
 (() => {
   const find = (id) => document.getElementById(id);
   const drop = find("drop"), input = find("file"), asked = find("asked"), failed = find("failed");
-  const mostBytes = Number(document.body.dataset.mostBytes), kept = 20, shown = 5;
+  const mostBytes = Number(find("main").dataset.mostBytes), kept = 20, shown = 5;
   const percent = (share) => (share > 0 && share < 0.001 ? "<0.1 %" : `${(Math.floor(share * 1000) / 10).toFixed(1)} %`);
   find("address").textContent = location.origin;
 
