@@ -129,7 +129,7 @@ def explain(
     from tlkit.report.explanation import write_explanation
 
     classifier = load_classifier(source.model_file)
-    table["label"] = table["predicted"] if classifier.multi_label else ""  # nobody knows better
+    table["label"] = None
     values = what.explain(classifier, table, Path())
     page = Path(output) if output else source.folder / "explain.html"
     return write_explanation(values, source.folder.resolve().name, page)

@@ -1,3 +1,6 @@
+import re
+from typing import Any
+
 import pytest
 
 from tlkit.errors import DataError
@@ -12,7 +15,7 @@ DOT = (
 )
 
 
-def values(name: str) -> dict[str, object]:
+def values(name: str) -> dict[str, Any]:
     stages = [{"name": "stem", "picture": DOT}]
     image = {"path": f"{name}/1.jpg", "label": name, "predicted": "dog", "confidence": 0.9,
              "right": False, "seen": DOT, "looked": DOT, "stages": stages}  # fmt: skip
@@ -24,6 +27,16 @@ def test_names_are_text_whatever_they_hold(tmp_path):
     text = page.read_text("utf-8")
     assert "<script>" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(("right", "mark"), [(True, "✓"), (False, "✗"), (None, "")])
+def test_an_answer_is_marked_only_where_the_truth_is_known(tmp_path, right, mark):
+    known = values("dog" if right else "cat")
+    known["images"][0] |= {"right": right} | ({"label": None} if right is None else {})
+    page = write_explanation(known, "a", tmp_path / "e.html").read_text("utf-8")
+    found = re.findall(r'class="mark"[^>]*>(.)<', page)
+    assert "".join(found) == mark
+    assert ("labelled" in page) == (right is False)
 
 
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path):

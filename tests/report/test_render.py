@@ -153,6 +153,7 @@ def test_the_gallery_holds_every_held_out_image_once_and_no_training_image(cats_
         assert data["classes"][predicted] == row["predicted"]
         assert confidence == pytest.approx(row["confidence"], abs=1e-6)
         assert data["classes"][best[0][0]] == row["predicted"]
+        assert label in [place for place, _ in best]
         assert picture == 1 or len(picture) > 100
 
 

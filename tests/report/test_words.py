@@ -198,7 +198,7 @@ def test_advice_states_its_facts(kind, says):
         (
             "fine-tune",
             {"gain": -0.002, "gain_interval": [-0.01, 0.006]},
-            "brought the new layers only −0.2 points of accuracy (−1.0 to +0.6)",
+            "brought the new layers −0.2 points of accuracy (−1.0 to +0.6)",
         ),
         (
             "fine-tune",

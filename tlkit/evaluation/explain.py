@@ -110,13 +110,13 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
 
     Args:
         classifier: a trained one.
-        table: columns path, predicted, confidence, and label ("" where it is not known).
+        table: columns path, predicted, confidence, and label (None where it is not known).
         root: the folder the paths are relative to.
 
     Returns:
         filters: the first layer's filters as one picture (None where it is no convolution);
-        images: for each row path, label, predicted, confidence, right, and pictures as base64
-        JPEG: seen, looked (Grad-CAM for the predicted class), stages [{name, picture}].
+        images: for each row path, label, predicted, confidence, right (None where that is not
+        known), and pictures as base64 JPEG: seen, looked (Grad-CAM for the predicted class), stages [{name, picture}].
 
     Raises:
         DataError: a picture cannot be read.
@@ -131,7 +131,6 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
     looked_at = next(stage for stage, name in ends.items() if name == last)
     rest = _to_logits(classifier, last)
     index = {name: i for i, name in enumerate(classifier.classes)}
-    nothing = None if classifier.multi_label else ""  # of several labels, none is an answer
     images = []
     starts = range(0, len(table), BATCH)
     for start in track(starts, "what the network saw", total=len(starts)):
@@ -148,7 +147,7 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
                     "label": row["label"],
                     "predicted": row["predicted"],
                     "confidence": float(row["confidence"]),
-                    "right": row["label"] in (nothing, row["predicted"]),
+                    "right": None if row["label"] is None else row["label"] == row["predicted"],
                     "seen": encode(seen[i]),
                     "looked": encode(overlay(seen[i], heat[i])),
                     "stages": [

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tlkit.evaluation.advice import advise
 from tlkit.evaluation.displays import (
@@ -214,7 +215,8 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
 
     Returns:
         `images`: one list per image, the most wrong first: path, split, label, predicted (both as
-        places in `classes`), confidence, and the `top` classes as (place, probability).
+        places in `classes`), confidence, and the `top` classes and the label as (place,
+        probability).
     """
     held_out = material.predictions[material.predictions["split"].isin(["val", "test"])]
     table = held_out if len(held_out) else headline(material.predictions)
@@ -232,7 +234,7 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
             place[row["label"]],
             place[row["predicted"]],
             _six_digits(row["confidence"]),
-            [[int(c), _six_digits(p[c])] for c in order],
+            [[int(c), _six_digits(p[c])] for c in _with(order, place[row["label"]], len(p))],
         ]
         for row, order, p in zip(_rows(table), best, probabilities, strict=True)
     ]
@@ -244,6 +246,11 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
         "evaluated": material.metrics["evaluated"],
         "images": images,
     }
+
+
+def _with(order: NDArray[np.intp], label: int, classes: int) -> list[int]:
+    """Places of classes, and the label's last where it is a class that is not among them."""
+    return [*order, label] if label < classes and label not in order else list(order)
 
 
 def data(material: Material) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def advice(found: Advice) -> str:
             )
         case "fine-tune" if little_gain(facts):
             return (
-                "fine-tuning (--epochs 10): twice the pictures brought the new layers only "
+                "fine-tuning (--epochs 10): twice the pictures brought the new layers "
                 f"{gain_text(facts)}"
             )
         case "fine-tune":
