@@ -116,7 +116,8 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
     Returns:
         filters: the first layer's filters as one picture (None where it is no convolution);
         images: for each row path, label, predicted, confidence, right (None where that is not
-        known), and pictures as base64 JPEG: seen, looked (Grad-CAM for the predicted class), stages [{name, picture}].
+        known), and pictures as base64 JPEG: seen, looked (Grad-CAM for the predicted class),
+        stages [{name, picture}].
 
     Raises:
         DataError: a picture cannot be read.
