@@ -22,6 +22,19 @@ def test_evaluate_scores_other_pictures(run: tlkit.Run, tmp_path: Path) -> None:
     assert scored.folder == run.folder / "evaluations" / "new"
     assert scored.metrics["splits"]["test"]["images"] == 6
     assert scored.report.is_file()
+    assert scored.metrics["data"]["trained_on"] == 0
+
+
+def test_an_evaluation_on_what_was_learned_from_says_so(
+    run: tlkit.Run, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored = tlkit.evaluate(str(run.folder), pictures)
+    learned_from = int((run.split["split"] == "train").sum())
+    assert scored.metrics["data"]["trained_on"] == learned_from > 0
+    assert f"{learned_from} of these 24 pictures are among those" in caplog.text
+    text = " ".join(scored.report.read_text().split())
+    assert f"it was trained on {learned_from} of them" in text
+    assert "new pictures to judge by" in text.lower()
 
 
 def test_views_are_averaged_when_asked(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
@@ -56,6 +69,9 @@ def test_predict_gives_a_row_per_file(run: tlkit.Run, pictures: Path, tmp_path: 
     )
     with pytest.raises(DataError, match="No such file"):
         tlkit.predict(run, [tmp_path / "nothing"])
+    with pytest.raises(DataError, match="by their paths; got ndarray"):
+        tlkit.predict(run, [np.zeros((60, 60, 3), np.uint8)])
+    assert tlkit.predict(run.folder, f"{pictures}/red").equals(table[:-1])
 
 
 def test_answers_go_to_a_file_as_they_come(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:

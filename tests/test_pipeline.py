@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,13 +12,32 @@ import pandas as pd
 import pytest
 
 import tlkit
-from tests.conftest import TINY
+from tests.conftest import TINY, make_pictures
+from tlkit import pipeline
 from tlkit.errors import TlkitError
 from tlkit.recipe import load_recipe
 
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_dry_run_says_what_is_odd_about_the_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pictures(tmp_path / "data/train", per_class=3)
+    (tmp_path / "data/train/Red").mkdir()
+    shutil.copyfile(tmp_path / "data/train/red/01.jpg", tmp_path / "data/train/Red/a.jpg")
+    (tmp_path / "data/train/red/01.jpg").rename(tmp_path / "data/train/Red/b.jpg")
+    (tmp_path / "data/val/blue").mkdir(parents=True)
+    (tmp_path / "data/train/blue/02.jpg").rename(tmp_path / "data/val/blue/1.jpg")
+    (tmp_path / "data/train/notes.txt").touch()
+    first = pipeline.dry_run(tmp_path / "data").splitlines()[0]
+    assert first == (
+        "# 7 images of 3 classes: 6 train, 1 val; no val image of Red, red; "
+        "skipped 1 file: not in a class folder (1)"
+    )
+    assert "the classes 'Red', 'red' differ only in capitals or spaces" in caplog.text
 
 
 def test_the_run_folder_keeps_its_contract(run: tlkit.Run) -> None:

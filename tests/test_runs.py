@@ -73,3 +73,25 @@ def test_results_of_an_earlier_model_go_with_it(tmp_path: Path) -> None:
     run.remove_results()
     assert list(tmp_path.iterdir()) == [run.log_file]
     assert run.members == [(run, 1.0)], "it answers for itself again"
+
+
+def test_what_was_meant_is_said_where_no_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = Run.create(Path("runs"), "cats")
+    one.write_text(one.recipe_file, "")
+    one.write_text(one.model_file, "")
+    begun = Run.create(Path("runs"), "begun")
+    (begun.folder / "checkpoint").mkdir()
+    for path, says in (
+        ("runs/dogs", "No such run folder: runs/dogs"),
+        ("cats", "Did you mean runs/cats?"),
+        ("runs", "holds 1; name one, such as runs/cats"),
+        ("runs/cats/model.keras", "is a file; a run is a folder. Did you mean runs/cats?"),
+        ("runs/begun", "--resume --output runs --name begun"),
+    ):
+        with pytest.raises(RunError) as error:
+            Run.open(path)
+        assert says in str(error.value)
+    assert repr(Run.open("runs/cats")) == "Run('runs/cats')"

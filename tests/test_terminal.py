@@ -73,6 +73,30 @@ def test_each_end_has_its_code_and_the_readme_names_it(
     assert str(code) in re.findall(r"\d+", listed)
 
 
+@pytest.mark.parametrize("arguments", [[], ["data"], ["weights"], ["cache"]])
+def test_a_bare_command_shows_its_help_as_lines(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tlkit", *arguments])
+    with pytest.raises(SystemExit) as leave:
+        cli.main()
+    shown = capsys.readouterr()
+    assert not leave.value.code
+    assert shown.err == ""
+    assert shown.out.count("\n") > 5
+    assert "Usage: " in shown.out
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_how_a_network_is_computed_is_said_on_request_only(verbose: bool, tmp_path: Path) -> None:
+    code = (
+        f"import logging; from tlkit import cli; cli._show_log({verbose});"
+        "logging.getLogger('tlkit.engines').info('engine'); logging.getLogger('tlkit.x').info('x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr.split() == [b"engine"] * verbose + [b"x"]
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def app(standalone_mode: bool) -> None:
         raise ZeroDivisionError

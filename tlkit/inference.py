@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from tlkit.runs import Run
 if TYPE_CHECKING:
     from tlkit.evaluation.answering import Answering
 
+log = logging.getLogger(__name__)
+
 
 def predict(
-    run: Run | Path,
-    images: Sequence[str | Path],
+    run: Run | Path | str,
+    images: str | Path | Sequence[str | Path],
     *,
     top_k: int | None = None,
     reject_below: float = 0.0,
@@ -34,8 +37,8 @@ def predict(
     """Classify images with a run's model, all in one table.
 
     Args:
-        run: a finished run, or an ensemble.
-        images: files, folders that are searched for images, or globs.
+        run: a finished run, or an ensemble; or its folder.
+        images: one or several files, folders that are searched for images, or globs.
         top_k: show this many of the most probable classes; all when None.
         reject_below: an answer less confident than this is "" in `predicted`: it does not know.
         tta: views of each image whose probabilities are averaged, 1 to 10: the image, its mirror
@@ -44,6 +47,11 @@ def predict(
     Returns:
         One row per file: path, predicted, confidence, error, and p_<class>... or class_1, p_1...;
         a file that cannot be read has an error and no prediction.
+
+    Raises:
+        RunError: no finished run.
+        DataError: an image that does not exist.
+        RecipeError: `tta` out of its range.
     """
     source, files = _opened(run), find_files(images)
     answering = _answering(source, tta)
@@ -55,8 +63,8 @@ def predict(
 
 
 def predict_to(
-    run: Run | Path,
-    images: Sequence[str | Path],
+    run: Run | Path | str,
+    images: str | Path | Sequence[str | Path],
     output: Path | None = None,
     form: str | None = None,
     *,
@@ -97,13 +105,15 @@ def predict_to(
 
 
 def explain(
-    run: Run | Path, images: Sequence[str | Path], output: str | Path | None = None
+    run: Run | Path | str,
+    images: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
 ) -> Path:
     """Show what a run's network saw of some images, as a page.
 
     Args:
-        run: a finished run.
-        images: files, folders that are searched for images, or globs.
+        run: a finished run, or its folder.
+        images: one or several files, folders that are searched for images, or globs.
         output: the HTML file; explain.html in the run folder when None.
 
     Returns:
@@ -111,6 +121,7 @@ def explain(
 
     Raises:
         DataError: an image that does not exist or cannot be read.
+        RunError: no finished run, or an ensemble, which has no network of its own.
     """
     from tlkit import device
 
@@ -135,13 +146,14 @@ def explain(
     return write_explanation(values, source.folder.resolve().name, page)
 
 
-def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
+def evaluate(run: Run | Path | str, data: str | Path, tta: int = 1) -> Run:
     """Score a finished run's model on other images of the same classes.
 
     Args:
-        run: a finished run, or an ensemble.
+        run: a finished run, or an ensemble; or its folder.
         data: a folder or a manifest, as for `finetune`; every image in it counts, whatever its
-            split.
+            split. Images that the run was trained on (known by their bytes) are counted in
+            metrics["data"]["trained_on"], and a warning says so.
         tta: views of each image whose probabilities are averaged, as for `predict`.
 
     Returns:
@@ -174,6 +186,15 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
             raise DataError(f"{answer.path}: {answer.error}; it could be read a moment ago.")
         probabilities.append(answer.probabilities)
     predictions = predictions_table(samples, np.stack(probabilities), classes, several)
+    learned_from = source.split.loc[source.split["split"] == "train", "sha256"]
+    trained_on = int(samples["sha256"].isin(learned_from).sum())
+    if trained_on:
+        log.warning(
+            "%d of these %d pictures are among those that the run was trained on, so the score is "
+            "too good; give pictures that are new to it",
+            trained_on,
+            len(samples),
+        )
     name = (Path(data).resolve().stem or "images") + (f"-tta{tta}" if tta > 1 else "")
     target = Run.create(source.folder / "evaluations", name, exist_ok=True)
     target.write_table("split", samples[["path", "label", "split", "sha256"]])
@@ -183,7 +204,11 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
         score(predictions, classes, several)
         | {
             "model": source.metrics["model"],
-            "data": {"root": str(folder.root), "images": len(predictions)},
+            "data": {
+                "root": str(folder.root),
+                "images": len(predictions),
+                "trained_on": trained_on,
+            },
             "views": tta,
         }
     )
@@ -193,15 +218,21 @@ def evaluate(run: Run | Path, data: str | Path, tta: int = 1) -> Run:
 
 def _format(form: str | None, output: Path | None) -> Format:
     """What was asked for, else what the output's name ends with, else a table for people."""
-    endings = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-    form = form or endings.get(output.suffix.lower() if output else "", "table")
+    endings = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "table", "": "table"}
+    ending = output.suffix.lower() if output else ""
+    if form is None and ending not in endings:
+        raise RecipeError(
+            f"--output ends with {ending!r}, which tlkit does not write; name it .csv or .jsonl, "
+            "or add --format."
+        )
+    form = form or endings[ending]
     known = get_args(Format)
     if form not in known:
         raise RecipeError(f"--format must be one of {', '.join(known)}; got {form!r}.")
     return cast(Format, form)
 
 
-def _opened(run: Run | Path) -> Run:
+def _opened(run: Run | Path | str) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
 

@@ -46,6 +46,11 @@ def read_facts(path: Path) -> dict[str, Any]:
             _check_classes(json.loads(archive.read("config.json")))
             facts = json.loads(archive.read(FACTS))
         _check_facts(facts)
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is missing: the run did not finish (`tlkit finetune --resume` goes on), or it "
+            "cross-validated, which keeps no model (`tlkit finetune` without --folds makes one)."
+        ) from None
     except (OSError, zipfile.BadZipFile, LookupError, ValueError, RecursionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise RunError(

@@ -267,6 +267,8 @@ def scan(recipe: Recipe) -> tuple[ImageFolder, pd.DataFrame]:
     from tlkit.data.split import split_samples
 
     folder, groups = find_images(recipe)
+    if alike := alike_names(folder.classes):
+        log.warning("the classes %s differ only in capitals or spaces: are they one?", alike)
     split = split_samples(folder, recipe.data, recipe.seed, groups)
     if found := leaks(split, groups):
         log.warning(
@@ -299,16 +301,36 @@ def find_images(recipe: Recipe) -> tuple[ImageFolder, pd.Series]:
 def describe(folder: ImageFolder, split: pd.DataFrame) -> str:
     """One line on the images: how many, of which classes, in which splits, and how many were
     skipped."""
+    from tlkit.data.folder import few
+
     counts = split["split"].value_counts()
     parts = ", ".join(
         f"{counts[part]} {part}" for part in ("train", "val", "test") if part in counts
     )
     line = f"{len(split)} images of {len(folder.classes)} classes: {parts}"
-    if len(folder.skipped):
-        line += f"; {len(folder.skipped)} files skipped (skipped.csv says why)"
+    for part in ("val", "test"):
+        shown = {
+            name
+            for label in split.loc[split["split"] == part, "label"].unique()
+            for name in folder.names(label)
+        }
+        if part in counts and (missing := set(folder.classes) - shown):
+            line += f"; no {part} image of {few(tuple(sorted(missing)))}"
+    if skipped := len(folder.skipped):
+        reasons = folder.skipped["reason"].value_counts()
+        why = few(tuple(f"{reason} ({number})" for reason, number in reasons.items()))
+        line += f"; skipped {skipped} file{'s' * (skipped > 1)}: {why}"
     if folder.empty_classes:
-        line += f"; empty: {', '.join(folder.empty_classes)}"
+        line += f"; empty: {few(folder.empty_classes)}"
     return line
+
+
+def alike_names(classes: Sequence[str]) -> str:
+    """Classes that most people would take for one: "Cat" and "cat ", as text."""
+    plain = [" ".join(name.casefold().split()) for name in classes]
+    return ", ".join(
+        repr(name) for name, one in zip(classes, plain, strict=True) if plain.count(one) > 1
+    )
 
 
 class Clock:

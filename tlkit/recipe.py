@@ -239,6 +239,8 @@ def read_toml(file: Path) -> dict[str, Any]:
     Raises:
         RecipeError: it cannot be read, or is no TOML.
     """
+    if file.is_dir() or file.suffix.lower() == ".csv":
+        raise RecipeError(f"{file} is no recipe (a .toml file); give images with --data {file}.")
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -310,7 +312,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
         known = _keys(Recipe)
         hint = did_you_mean(key, known)
         return f"Unknown recipe key {key!r}{where}.{hint} Known keys: {', '.join(known)}."
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"Recipe key {key!r}{where}: {message}; got {first['input']!r}."
 
 

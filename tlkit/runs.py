@@ -65,6 +65,9 @@ class Run:
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
     @classmethod
     def create(cls, output: Path, name: str | None = None, exist_ok: bool = False) -> Run:
         """Make `output/name` (the date and time when no name is given).
@@ -99,10 +102,7 @@ class Run:
         """The run in `folder`; RunError when it is not one."""
         run = cls(folder)
         if not run.recipe_file.is_file() and not run.ensemble_file.is_file():
-            raise RunError(
-                f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes "
-                "one."
-            )
+            raise RunError(f"{_why_no_run(run.folder)} `tlkit finetune` makes one.")
         return run
 
     @classmethod
@@ -257,6 +257,28 @@ class Run:
             lineterminator="\n",
         )
         return table.assign(**{c: table[c].map(from_cell) for c in TEXTS if c in table})
+
+
+def _why_no_run(folder: Path) -> str:
+    """What is there instead of a run, and which run may have been meant."""
+
+    def is_run(path: Path) -> bool:
+        return Run(path).recipe_file.is_file() or Run(path).ensemble_file.is_file()
+
+    if folder.is_file():
+        meant = f" Did you mean {folder.parent}?" if is_run(folder.parent) else ""
+        return f"{folder} is a file; a run is a folder.{meant}"
+    if not folder.exists():
+        meant = f" Did you mean {Path('runs') / folder}?" if is_run("runs" / folder) else ""
+        return f"No such run folder: {folder}.{meant}"
+    if (folder / "checkpoint").is_dir():
+        return (
+            f"The run {folder} has not got far enough to be used; go on with `tlkit finetune "
+            f"--resume --output {folder.parent} --name {folder.name}`."
+        )
+    if inner := sorted({file.parent for file in folder.glob("*/*.toml") if is_run(file.parent)}):
+        return f"{folder} is no run, but holds {len(inner)}; name one, such as {inner[-1]}."
+    return f"{folder} is not a run folder: it holds no recipe.toml."
 
 
 def _write_text(path: Path, text: str) -> None:

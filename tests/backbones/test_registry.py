@@ -213,6 +213,7 @@ def test_an_unknown_name_suggests_the_nearest():
 
 def test_patterns_select_names():
     assert list_backbones("vgg1?_bn") == ["vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
+    assert list_backbones("VGG19") == ["vgg19", "vgg19_bn", "vgg19.keras"]
 
 
 def test_listing_imports_no_framework():

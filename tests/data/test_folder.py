@@ -292,6 +292,13 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     expect("No such folder: .*nowhere", tmp_path / "nowhere")
     (tmp_path / "cat.jpg").write_bytes(noise(1))
     expect("cat.jpg is a file; give a folder", tmp_path / "cat.jpg")
+    for name, says in (
+        ("a.zip", "unpack it first, then give"),
+        ("a.xlsx", "save the table as CSV"),
+    ):
+        (tmp_path / name).write_bytes(b"PK")
+        expect(says, tmp_path / name)
+        (tmp_path / name).unlink()
     expect(
         "holds no class folders, but 1 files directly in it; make one folder per class", tmp_path
     )
@@ -316,6 +323,18 @@ def test_splits_that_do_not_fit(tmp_path: Path) -> None:
     fill(tmp_path / "val", {"cat": 1})
     fill(tmp_path / "valid", {"cat": 1})
     expect("both val and valid; keep one", tmp_path)
+
+
+def test_splits_by_another_name_are_not_taken_for_classes(tmp_path: Path) -> None:
+    for name in ("seg_train", "seg_test"):
+        fill(tmp_path / "seg" / name, {"cat": 1, "dog": 1})
+    expect("holds seg_test, seg_train, .* look like splits .* Call them train, val and test",
+           tmp_path / "seg")  # fmt: skip
+    fill(tmp_path / "pairs", {"train": 1, "test": 1})
+    assert ImageFolder(tmp_path / "pairs").classes == ("test", "train"), "pictures lie in them"
+    for name in ("Training", "Testing"):
+        fill(tmp_path / "mri" / name, {"glioma": 1, "none": 1})
+    assert ImageFolder(tmp_path / "mri").split_folders == {"test": "Testing", "train": "Training"}
 
 
 def test_a_class_of_bad_images_is_no_empty_class(tmp_path: Path) -> None:

@@ -24,6 +24,26 @@ def test_rows_as_people_write_them(tmp_path: Path) -> None:
     ]
 
 
+def test_what_spreadsheets_and_scripts_write(tmp_path: Path) -> None:
+    text = 'path;label;split\na/1.jpg;cat;testing\n"b,c.jpg";"dog;cat";\n'
+    assert read_manifest(write(tmp_path, text), multi_label=True) == [
+        Entry("a/1.jpg", "cat", "test"),
+        Entry("b,c.jpg", "cat;dog", ""),
+    ]
+    text = f"path,label\n{tmp_path.absolute()}/a/1.jpg,cat\n"
+    assert read_manifest(write(tmp_path, text)) == [Entry("a/1.jpg", "cat", "")]
+
+
+def test_lists_that_are_taken_for_names_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path, "path,label\n1.jpg,cat;dog\n")
+    read_manifest(file, multi_label=True)
+    assert not caplog.text
+    read_manifest(file)
+    assert "labels such as 'cat;dog' are taken as one class each" in caplog.text
+
+
 def test_a_repeated_row_counts_once(tmp_path: Path) -> None:
     text = "path,label\n1.jpg,cat\n./1.jpg,cat\n"
     assert read_manifest(write(tmp_path, text)) == [Entry("1.jpg", "cat", "")]
@@ -35,7 +55,7 @@ def test_a_repeated_row_counts_once(tmp_path: Path) -> None:
         ("", "not a CSV table"),
         ("path,label\n", "lists no images"),
         ("file,label\n1.jpg,cat\n", "no column 'path'; it has 'file', 'label'"),
-        ("path;label\n1.jpg;cat\n", "no column 'path'; it has 'path;label'"),
+        ("file;label\n1.jpg;cat\n", "no column 'path'; it has 'file', 'label'"),
         ("path,class\n1.jpg,cat\n", "no column 'label'"),
         ("path,label\n1.jpg,cat\n2.jpg,cat,3,4\n", "not a CSV table: .*line 3"),
         ("path,label\n1.jpg,\n", "line 2: the label of '1.jpg' is empty"),

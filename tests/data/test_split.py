@@ -105,6 +105,10 @@ def test_a_class_with_too_few_images_is_named() -> None:
         split(samples({"cat": 9, "fox": 1}), val_split=0.2)
     with pytest.raises(DataError, match="class 'fox' has 2 images and needs 3"):
         split(samples({"cat": 9, "fox": 2}), val_split=0.2, test_split=0.1)
+    with pytest.raises(
+        DataError, match=r"class 'ant' has 1 .*\(too few as well: 'bee', 'fox'\): add"
+    ):
+        split(samples({"ant": 1, "bee": 1, "cat": 9, "fox": 1}), val_split=0.2)
     assert counts(split(samples({"cat": 9, "fox": 1}), val_split=0.0)) == {"train": 10}
     table = samples({"cat": 9, "fox": 3})
     table.loc[9:, "sha256"] = "f" * 64

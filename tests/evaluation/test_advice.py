@@ -93,6 +93,15 @@ def test_a_network_that_learned_nothing_is_told_to_learn_before_anything_else():
     assert kind(make_case(0.5, 0.3, confidence=0.97)) == "fix labels"
 
 
+def test_two_pictures_that_are_learned_are_not_called_guessing():
+    metrics, predictions = make_case(1.0, 0.9)
+    train = metrics["splits"]["train"]
+    train |= {"accuracy": 1.0, "accuracy_interval": [0.3, 1.0]}
+    assert advise(metrics, predictions, FLAT).kind != "learn"
+    train |= {"accuracy": 0.5}
+    assert advise(metrics, predictions, FLAT).kind == "learn"
+
+
 def test_without_held_out_pictures_the_first_thing_is_to_hold_some_out():
     _, predictions = make_case(1.0, 0.9)
     train = predictions[predictions["split"] == "train"]

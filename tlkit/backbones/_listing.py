@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tlkit.backbones._registry import BACKBONES, get_backbone, list_backbones
+from tlkit.backbones._registry import get_backbone, list_backbones
 from tlkit.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def backbones_table(pattern: str = "*") -> pd.DataFrame:
     """What the registry knows, without importing Keras.
 
     Args:
-        pattern: a shell pattern of names, such as "resnet*".
+        pattern: a part of names, or a shell pattern such as "vgg*_bn".
 
     Returns:
         One row per backbone: name, year, parameters, macs (both with its own top), input_size
@@ -32,8 +32,8 @@ def backbones_table(pattern: str = "*") -> pd.DataFrame:
 
     names = list_backbones(pattern)
     if not names:
-        near = [name for name in BACKBONES if pattern.strip("*?") in name]
-        hint = f"try '*{pattern.strip('*?')}*'." if near else "`tlkit backbones` lists all."
+        part = pattern.strip("*?")
+        hint = f"try {part!r}." if list_backbones(part) else "`tlkit backbones` lists all."
         raise BackboneError(f"No backbone matches {pattern!r}; {hint}")
     places = list_weights().set_index("name")
     rows = []

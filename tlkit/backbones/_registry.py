@@ -78,7 +78,10 @@ def _plain(name: str) -> str:
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Names that match a shell pattern, in the registry's order."""
+    """Names in the registry's order that match a shell pattern ("vgg*_bn"), or, where it has no
+    wildcard, that it is a part of ("ResNet50" as in `get_backbone`)."""
+    if not set(pattern) & set("*?["):
+        return [name for name in BACKBONES if _plain(pattern) in _plain(name)]
     return [name for name in BACKBONES if fnmatch.fnmatchcase(name, pattern)]
 
 

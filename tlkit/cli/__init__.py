@@ -74,8 +74,11 @@ def main() -> None:
     except TlkitError as error:
         _fail(str(error))
     except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `tlkit data`: its message is help
+            print(error.format_message())
+            sys.exit(0)
         command = error.ctx.command_path if error.ctx else "tlkit"
-        _fail(f"{error.format_message()} See `{command} --help`.")
+        _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
     except Terminated as stop:
         _fail("Terminated.", code=int(str(stop)))
     except (KeyboardInterrupt, typer.Abort):
@@ -113,6 +116,8 @@ def _show_log(verbose: bool) -> None:
         native_output.keep_off_terminal()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainLines("%(message)s"))
+    # How a frozen network is computed is for log.txt: nobody has to do anything about it.
+    handler.addFilter(lambda record: verbose or record.name != "tlkit.engines")
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
     logging.getLogger("tlkit").setLevel(logging.INFO)

@@ -94,8 +94,8 @@ def look_at(root: Path, samples: pd.DataFrame, workers: int | None = None) -> Lo
     starts = range(0, len(paths), _CHUNK)
     with progress_bar() as bar:
         task = bar.add_task("Looking for copies", total=len(paths))
-        for _ in ordered_map(fill, starts, workers):
-            bar.advance(task, _CHUNK)
+        for start, _ in zip(starts, ordered_map(fill, starts, workers), strict=True):
+            bar.update(task, completed=min(start + _CHUNK, len(paths)))
     side = samples[["width", "height"]].min(axis=1).to_numpy(dtype=np.int64)
     return Looks(grey, colour, side)
 

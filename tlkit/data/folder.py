@@ -1,7 +1,7 @@
 """Which images and which classes a folder holds: scanned once, nothing written, no pixel kept.
 
     root/<class>/*                                       layout "classes"
-    root/{train,val|valid|validation,test}/<class>/*     layout "splits"
+    root/{train,val,test}/<class>/*                      layout "splits"
     manifest.csv with the columns path,label[,split]     layout "manifest"
 
 Whatever lies below a class's folder belongs to the class, at any depth. Hidden files and folders,
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -184,6 +185,7 @@ class ImageFolder:
                     f"{self.root} holds {given} but no train folder with class folders in it;"
                     f" add one, or name {self.root / parts[min(nested)]} itself."
                 )
+            self._refuse_splits_as_classes(folders)
             return self._list_classes("", "", skipped)
         self.layout, self.split_folders = "splits", parts
         skipped += [_Skipped(name, "not in a class folder") for name in files]
@@ -197,6 +199,19 @@ class ImageFolder:
             for part, name in parts.items()
             for entry in self._list_classes(name, part, skipped)
         ]
+
+    def _refuse_splits_as_classes(self, folders: list[str]) -> None:
+        """seg_train/forest and seg_test/forest are no classes "seg_train" and "seg_test"."""
+        like = [name for name in folders if re.search("train|test|valid", name.lower())]
+        training = [name for name in like if "train" in name.lower()]
+        if len(like) < 2 or not training or len(like) < len(folders):
+            return
+        inside = [_children(self.root / name) for name in like]
+        if all(classes and not files for classes, files in inside):
+            raise DataError(
+                f"{self.root} holds {few(tuple(like))}, with folders inside: they look like splits "
+                "and would be taken as classes. Call them train, val and test."
+            )
 
     def _list_classes(self, base: str, split: str, skipped: list[_Skipped]) -> list[Entry]:
         prefix = f"{base}/" if base else ""
@@ -235,14 +250,14 @@ class ImageFolder:
             if unknown is not None:
                 raise DataError(
                     f"{self.root / sample.path} is of the class {unknown!r}, which has no"
-                    f" training images; training has {_few(self.classes)}. Rename or remove it."
+                    f" training images; training has {few(self.classes)}. Rename or remove it."
                 )
 
     def _refuse_too_few_classes(self, source: Path, min_classes: int) -> None:
         if len(self.classes) >= min_classes:
             return
         found = f"only the class {self.classes[0]!r}" if self.classes else "no images at all"
-        empty = f" (empty: {_few(self.empty_classes)})" if self.empty_classes else ""
+        empty = f" (empty: {few(self.empty_classes)})" if self.empty_classes else ""
         inner = self.root / min(self._class_folders, default="")
         wrapped = len(self._class_folders) == 1 and _children(inner)[0]
         hint = f" Did you mean {inner}?" if wrapped else ""
@@ -258,14 +273,23 @@ def data_root(source: Path) -> Path:
 
 
 def _manifest(source: Path) -> Path:
-    if source.suffix.lower() != ".csv":
+    ending = source.suffix.lower()
+    if ending != ".csv":
+        what = {
+            **dict.fromkeys(
+                (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar"), "unpack it first, then"
+            ),
+            **dict.fromkeys((".xlsx", ".xls", ".ods", ".tsv"), "save the table as CSV, or"),
+        }.get(ending, "")
         raise DataError(
-            f"{source} is a file; give a folder of class folders, or a manifest that ends in .csv."
+            f"{source} is a file; {what}{' ' * bool(what)}give a folder of class folders, or a "
+            "manifest that ends in .csv."
         )
     return source
 
 
-def _few(names: tuple[str, ...]) -> str:
+def few(names: tuple[str, ...]) -> str:
+    """The first five names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

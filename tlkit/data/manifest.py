@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from tlkit.errors import DataError, did_you_mean
 from tlkit.foreign_text import from_cell
 from tlkit.labels import SEPARATOR, join_labels, split_labels
+
+log = logging.getLogger(__name__)
 
 SPLITS = {
     "train": "train",
@@ -19,6 +22,7 @@ SPLITS = {
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
 """Names that people give to folders and splits, and ours."""
 
@@ -34,7 +38,8 @@ class Entry(NamedTuple):
 def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
     """The rows of a CSV file with the columns path, label and perhaps split; others are ignored.
 
-    Paths are relative to the manifest's folder (a backslash separates folders, too) and may not
+    Columns are separated by commas, or by semicolons as some spreadsheets write them. Paths are
+    relative to the manifest's folder (a backslash separates folders, too), or absolute, and may not
     leave it. An empty split leaves the row to the training images. An apostrophe before a cell that
     would be a formula is taken off, so that a run's own split.csv may serve as a manifest.
 
@@ -46,6 +51,7 @@ def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
         DataError: the file is no such table; the message names the line.
     """
     table = _read_table(file)
+    folder = file.parent.absolute()
     rows: dict[str, Entry] = {}
     several = table["label"].str.contains(SEPARATOR, regex=False).any()
     columns = (table[name].tolist() for name in ("path", "label", "split"))
@@ -54,7 +60,7 @@ def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
         path, label = from_cell(path.strip()), from_cell(label.strip())
         if multi_label:
             label = join_labels(split_labels(label))
-        entry = Entry(_clean_path(path, where), label, split.strip().lower())
+        entry = Entry(_clean_path(path, folder, where), label, split.strip().lower())
         if not entry.label and not multi_label:
             lists = " (or add --multi-label, if labels are lists such as a;b)" if several else ""
             raise DataError(f"{where}: the label of {entry.path!r} is empty; give it one{lists}.")
@@ -71,13 +77,23 @@ def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
                 f"{where}: {entry.path!r} stands there twice, with the {what}s"
                 f" {getattr(before, what)!r} and {getattr(entry, what)!r}; keep one."
             )
+    lists = sorted({entry.label for entry in rows.values() if ";" in entry.label})
+    if lists and not multi_label:
+        log.warning(
+            "labels such as %r are taken as one class each; for images of several classes add "
+            "--multi-label",
+            lists[0],
+        )
     return list(rows.values())
 
 
 def _read_table(file: Path) -> pd.DataFrame:
     try:
         # Class names such as "NA" or "007" are text, never missing values or numbers.
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        form: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+        table = pd.read_csv(file, **form)
+        if len(table.columns) == 1 and ";" in str(table.columns[0]):
+            table = pd.read_csv(file, sep=";", **form)
     except UnicodeDecodeError:
         raise DataError(f"{file} is not UTF-8 text; save the manifest as CSV in UTF-8.") from None
     except OSError as error:
@@ -99,8 +115,10 @@ def _read_table(file: Path) -> pd.DataFrame:
     return table.fillna("")
 
 
-def _clean_path(text: str, where: str) -> str:
+def _clean_path(text: str, folder: Path, where: str) -> str:
     path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_relative_to(folder.as_posix()):
+        path = path.relative_to(folder.as_posix())
     if path == PurePosixPath("."):
         raise DataError(f"{where}: the path is empty; give it one.")
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", path.parts[0]):

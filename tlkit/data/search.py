@@ -11,14 +11,14 @@ from tlkit.data.folder import IGNORED
 from tlkit.errors import DataError
 
 
-def find_files(names: Sequence[str | Path]) -> Iterator[Path]:
+def find_files(names: str | Path | Sequence[str | Path]) -> Iterator[Path]:
     """The files that `names` stand for, in their order.
 
     A folder's are sorted by name; a glob's come as the file system has them.
 
     Args:
         names: files, folders (searched at any depth, hidden files and folders passed over), or
-            globs such as "photos/**/*.jpg" where no shell has expanded them.
+            globs such as "photos/**/*.jpg" where no shell has expanded them; one or several.
 
     Returns:
         An iterator that reads one folder at a time.
@@ -26,6 +26,13 @@ def find_files(names: Sequence[str | Path]) -> Iterator[Path]:
     Raises:
         DataError: a name stands for nothing; before the first file is given.
     """
+    names = [names] if isinstance(names, str | Path) else names
+    for name in names:
+        if not isinstance(name, str | Path):
+            raise DataError(
+                f"Images are named by their paths; got {type(name).__name__}. For pixels in memory "
+                "take the run's `model`."
+            )
     parts = [_expand(str(name)) for name in names]
     files = chain.from_iterable(parts)
     first = next(files, None)

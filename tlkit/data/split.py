@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from tlkit.data.folder import ImageFolder
+from tlkit.data.folder import ImageFolder, few
 from tlkit.errors import DataError, RecipeError
 from tlkit.labels import strata
 from tlkit.recipe import DataConfig
@@ -107,16 +107,21 @@ def _hold_out(rows: pd.DataFrame, count: int, seed: int, keep: int) -> pd.Index:
 
 def _refuse_small_classes(rows: pd.DataFrame, sides: list[str]) -> None:
     """Each class needs an image, that is a group, for each side."""
-    for label, groups in rows.groupby("label", sort=True)["group"]:
-        distinct = groups.nunique()
-        if distinct < len(sides):
-            has = f"{len(groups)} image{'s' * (len(groups) > 1)}"
-            if distinct < len(groups):
-                has += f" that show {distinct} (the rest are copies)"
-            raise DataError(
-                f"The class {label!r} has {has} and needs {len(sides)}, one each for"
-                f" {', '.join(sides)}: add images, remove the class, or use --val-split 0."
-            )
+    by_class = rows.groupby("label", sort=True)["group"]
+    counts = by_class.agg(["size", "nunique"])
+    counts = counts[counts["nunique"] < len(sides)]
+    if counts.empty:
+        return
+    label, (images, distinct) = next(counts.iterrows())
+    has = f"{images} image{'s' * (images > 1)}"
+    if distinct < images:
+        has += f" that show {distinct} (the rest are copies)"
+    others = tuple(repr(name) for name in counts.index[1:])
+    also = f" (too few as well: {few(others)})" if others else ""
+    raise DataError(
+        f"The class {label!r} has {has} and needs {len(sides)}, one each for {', '.join(sides)}"
+        f"{also}: add images, remove the class, or use --val-split 0."
+    )
 
 
 def _refuse_empty_sides(table: pd.DataFrame, sides: list[str]) -> None:

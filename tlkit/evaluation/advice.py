@@ -52,9 +52,11 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
     images, mistakes = scores["images"], scores["images"] - scores["correct"]
     if metrics["evaluated"] == "train":
         return Advice("hold out", {})
+    if trained_on := metrics.get("data", {}).get("trained_on"):
+        return Advice("hold out", {"trained_on": trained_on, "images": images})
     train = metrics["splits"].get("train")
     asked = train is not None and len(history) and not metrics.get("multi_label")
-    if asked and train["accuracy_interval"][0] <= _guessing(train):
+    if asked and _learned_nothing(train):
         return Advice("learn", {"train": train["accuracy"], "guessing": _guessing(train)})
     high = scores["accuracy_interval"][1]
     facts: dict[str, Any] = {"images": images, "mistakes": mistakes}
@@ -114,6 +116,14 @@ def _sure_mistakes(predictions: pd.DataFrame) -> tuple[int, float]:
     table = headline(predictions)
     sure = table[table["confidence"] > SURE]
     return int((sure["label"] != sure["predicted"]).sum()), float((1 - sure["confidence"]).sum())
+
+
+def _learned_nothing(train: dict[str, Any]) -> bool:
+    """Whether it does no better than guessing on what it learned from; of a handful of pictures
+    even all of them right could be luck, so it must also be wrong on many."""
+    guessing = _guessing(train)
+    nearer_to_guessing = train["accuracy"] < (1 + guessing) / 2
+    return bool(nearer_to_guessing and train["accuracy_interval"][0] <= guessing)
 
 
 def _guessing(scores: dict[str, Any]) -> float:

@@ -37,6 +37,11 @@ def verdict(metrics: dict[str, Any]) -> str:
             f"{start}, but it was trained on these very pictures, so this says nothing about new "
             "ones; hold some out with --val-split."
         )
+    if trained_on := metrics.get("data", {}).get("trained_on"):
+        return (
+            f"{start}, but it was trained on {trained_on:,} of them, so this says too little about "
+            "new ones."
+        )
     common, share = _majority(scores)
     if low <= share and not metrics.get("multi_label"):
         return (
@@ -61,6 +66,11 @@ def notes(metrics: dict[str, Any], skipped: int = 0, solved: bool = False) -> li
     scores = metrics["splits"][metrics["evaluated"]]
     low, high = scores["accuracy_interval"]
     found = []
+    if trained_on := metrics.get("data", {}).get("trained_on"):
+        found.append(
+            f"{trained_on:,} of these {scores['images']:,} pictures are among those it was trained "
+            "on, so every number here is too good. Evaluate on pictures that are new to it."
+        )
     if metrics["evaluated"] == "val" and not solved:
         found.append(
             "These validation pictures also chose when the training stopped, so the accuracy is "
@@ -113,6 +123,11 @@ def advice(found: Advice) -> str:
     """The one thing that would help most, and why, in one clause."""
     facts = found.facts
     match found.kind:
+        case "hold out" if "trained_on" in facts:
+            return (
+                f"new pictures to judge by: {facts['trained_on']:,} of these {facts['images']:,} "
+                "are among those it was trained on"
+            )
         case "hold out":
             return (
                 "hold some pictures out (--val-split 0.2): nothing was measured on new ones so far"
