@@ -38,6 +38,10 @@ def test_a_dry_run_says_what_is_odd_about_the_images(
         "skipped 1 file: not in a class folder (1)"
     )
     assert "the classes 'Red', 'red' differ only in capitals or spaces" in caplog.text
+    rows = [f"data/train/blue/0{i}.jpg,blue;sky\ndata/train/red/0{2 * i}.jpg,red" for i in (0, 1)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,label", *rows]))
+    pipeline.dry_run(tmp_path / "a.csv")
+    assert "'blue;sky' is taken as one class; if it is a list, add --multi-label" in caplog.text
 
 
 def test_the_run_folder_keeps_its_contract(run: tlkit.Run) -> None:

@@ -87,7 +87,7 @@ def test_what_was_meant_is_said_where_no_run_is(
     for path, says in (
         ("runs/dogs", "No such run folder: runs/dogs"),
         ("cats", "Did you mean runs/cats?"),
-        ("runs", "holds 1; name one, such as runs/cats"),
+        ("runs", "is not a run folder, but holds 1: name one, such as runs/cats"),
         ("runs/cats/model.keras", "is a file; a run is a folder. Did you mean runs/cats?"),
         ("runs/begun", "--resume --output runs --name begun"),
     ):

@@ -17,6 +17,7 @@ from tlkit.backbones._registry import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
 from tlkit.interrupts import at_safe_points, end_on_sigterm
+from tlkit.labels import SEPARATOR
 from tlkit.passport import passport, steps_taken
 from tlkit.recipe import Recipe, flat, load_recipe
 from tlkit.run_log import named_file_errors, run_log
@@ -269,6 +270,9 @@ def scan(recipe: Recipe) -> tuple[ImageFolder, pd.DataFrame]:
     folder, groups = find_images(recipe)
     if alike := alike_names(folder.classes):
         log.warning("the classes %s differ only in capitals or spaces: are they one?", alike)
+    lists = [name for name in folder.classes if SEPARATOR in name]
+    if lists and folder.layout == "manifest" and not folder.multi_label:
+        log.warning("%r is taken as one class; if it is a list, add --multi-label", lists[0])
     split = split_samples(folder, recipe.data, recipe.seed, groups)
     if found := leaks(split, groups):
         log.warning(

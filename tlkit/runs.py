@@ -102,7 +102,7 @@ class Run:
         """The run in `folder`; RunError when it is not one."""
         run = cls(folder)
         if not run.recipe_file.is_file() and not run.ensemble_file.is_file():
-            raise RunError(f"{_why_no_run(run.folder)} `tlkit finetune` makes one.")
+            raise RunError(_why_no_run(run.folder))
         return run
 
     @classmethod
@@ -269,16 +269,19 @@ def _why_no_run(folder: Path) -> str:
         meant = f" Did you mean {folder.parent}?" if is_run(folder.parent) else ""
         return f"{folder} is a file; a run is a folder.{meant}"
     if not folder.exists():
-        meant = f" Did you mean {Path('runs') / folder}?" if is_run("runs" / folder) else ""
-        return f"No such run folder: {folder}.{meant}"
+        inside = Path("runs") / folder
+        hint = f"Did you mean {inside}?" if is_run(inside) else "`tlkit finetune` makes one."
+        return f"No such run folder: {folder}. {hint}"
     if (folder / "checkpoint").is_dir():
         return (
             f"The run {folder} has not got far enough to be used; go on with `tlkit finetune "
             f"--resume --output {folder.parent} --name {folder.name}`."
         )
     if inner := sorted({file.parent for file in folder.glob("*/*.toml") if is_run(file.parent)}):
-        return f"{folder} is no run, but holds {len(inner)}; name one, such as {inner[-1]}."
-    return f"{folder} is not a run folder: it holds no recipe.toml."
+        return (
+            f"{folder} is not a run folder, but holds {len(inner)}: name one, such as {inner[-1]}."
+        )
+    return f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes one."
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -34,16 +34,6 @@ def test_what_spreadsheets_and_scripts_write(tmp_path: Path) -> None:
     assert read_manifest(write(tmp_path, text)) == [Entry("a/1.jpg", "cat", "")]
 
 
-def test_lists_that_are_taken_for_names_are_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = write(tmp_path, "path,label\n1.jpg,cat;dog\n")
-    read_manifest(file, multi_label=True)
-    assert not caplog.text
-    read_manifest(file)
-    assert "labels such as 'cat;dog' are taken as one class each" in caplog.text
-
-
 def test_a_repeated_row_counts_once(tmp_path: Path) -> None:
     text = "path,label\n1.jpg,cat\n./1.jpg,cat\n"
     assert read_manifest(write(tmp_path, text)) == [Entry("1.jpg", "cat", "")]

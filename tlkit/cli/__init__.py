@@ -74,8 +74,10 @@ def main() -> None:
     except TlkitError as error:
         _fail(str(error))
     except UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `tlkit data`: its message is help
-            print(error.format_message())
+        if (
+            type(error).__name__ == "NoArgsIsHelpError"
+        ):  # a bare `tlkit data`: it has shown its help
+            print(error.format_message(), end="")
             sys.exit(0)
         command = error.ctx.command_path if error.ctx else "tlkit"
         _fail(f"{error.format_message().rstrip('.')}. See `{command} --help`.")

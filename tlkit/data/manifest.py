@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,8 +11,6 @@ import pandas as pd
 from tlkit.errors import DataError, did_you_mean
 from tlkit.foreign_text import from_cell
 from tlkit.labels import SEPARATOR, join_labels, split_labels
-
-log = logging.getLogger(__name__)
 
 SPLITS = {
     "train": "train",
@@ -77,13 +74,6 @@ def read_manifest(file: Path, multi_label: bool = False) -> list[Entry]:
                 f"{where}: {entry.path!r} stands there twice, with the {what}s"
                 f" {getattr(before, what)!r} and {getattr(entry, what)!r}; keep one."
             )
-    lists = sorted({entry.label for entry in rows.values() if ";" in entry.label})
-    if lists and not multi_label:
-        log.warning(
-            "labels such as %r are taken as one class each; for images of several classes add "
-            "--multi-label",
-            lists[0],
-        )
     return list(rows.values())
 
 
