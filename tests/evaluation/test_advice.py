@@ -128,6 +128,7 @@ def test_what_the_data_curve_measured_decides_between_pictures_and_fine_tuning()
     assert kind(asked((-0.01, 0.005))) == "fine-tune", "it would be more pictures"
     assert kind(asked((-0.02, 0.05))) == "more pictures", "it cannot tell, the gap can"
     assert kind(asked((-0.05, 0.02))) == "fine-tune", "no gain shows"
+    assert kind(asked((-0.3, 0.2))) == "more pictures", "too few pictures to show any"
 
 
 def test_many_very_doubtful_labels_come_first():

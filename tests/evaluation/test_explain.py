@@ -99,6 +99,7 @@ def test_explain_is_ready_for_json(run: tlkit.Run) -> None:
     values = explain(classifier, table, Path(run.metrics["data"]["root"]))
     assert json.loads(json.dumps(values)) == values
     assert len(values["images"]) == len(table)
+    assert values["places"] == [2, 2]
     assert [image["right"] for image in values["images"]] == (
         table["label"] == table["predicted"]
     ).tolist()

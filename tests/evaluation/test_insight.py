@@ -182,6 +182,16 @@ def test_curve_rises_with_data_and_its_intervals_hold_it() -> None:
     assert data_curve(rows, labels, np.arange(600), np.arange(0), 3) is None
 
 
+def test_a_few_pictures_without_a_difference_prove_nothing() -> None:
+    rows, labels = make_features(70, apart=5)
+    few = data_curve(rows, labels, np.arange(60), np.arange(60, 70), 3)
+    assert few is not None
+    assert few["gain"] == 0
+    low, high = few["gain_interval"]
+    assert low == -high
+    assert high > 0.15
+
+
 def test_a_share_that_draws_no_fewer_images_is_no_point_of_its_own() -> None:
     rows, labels = make_features(30, apart=0.5)
     few = data_curve(rows, labels, np.arange(6), np.arange(6, 30), 3)

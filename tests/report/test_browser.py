@@ -5,9 +5,13 @@ Every test also fails on a console message, a script error or a request (see `op
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from synthetic_run import make_run
 
+from tlkit.evaluation.metrics import score
+from tlkit.evaluation.predictions_table import predictions_table
+from tlkit.labels import join_labels, split_labels
 from tlkit.report import render, render_run
 from tlkit.runs import Run
 
@@ -224,6 +228,10 @@ def test_the_pictures_worth_a_look_open_among_themselves(open_report, report):
     paths = page.locator("#grid-wrong img").evaluate_all("all => all.map((i) => i.dataset.path)")
     assert len(paths) > 1
     opened.first.focus()
+    page.keyboard.press("ArrowRight")
+    assert opened.nth(1).evaluate("e => e === document.activeElement && e.tabIndex === 0")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
     assert viewer.is_visible()
     assert viewer.locator("a").text_content() == f"test: {paths[0]}"
@@ -238,10 +246,26 @@ def test_the_pictures_worth_a_look_open_among_themselves(open_report, report):
     assert viewer.locator("h3").text_content().startswith("✓")
 
 
-def test_several_labels_break_between_labels_only(open_report, tmp_path):
+@pytest.fixture
+def several(tmp_path):
+    """A run whose pictures show several classes each."""
+    classes = ["bird", "flower", "vehicle"]
+    run = make_run(tmp_path, classes, {"val": 8})
+    random = np.random.default_rng(0)
+    own = random.random((24, 3)) < 0.6
+    p = (0.7 * own + 0.3 * random.random(own.shape)).astype(np.float32)
+    samples = run.predictions[["path", "split"]].assign(
+        label=[join_labels(np.array(classes)[row]) for row in own]
+    )
+    table = predictions_table(samples, p, classes, multi_label=True)
+    run.write_table("predictions", table)
+    run.write_metrics(run.metrics | score(table, classes, multi_label=True))
+    return run
+
+
+def test_several_labels_break_between_labels_only(open_report, several):
     """A caption ends its lines where a label ends, not inside a word."""
-    run = make_run(tmp_path, ["flower;vehicle", "bird;flower"], {"val": 8}, skill=0.5)
-    page = open_report(render_run(run), 400)
+    page = open_report(render_run(several), 400)
     broken = page.locator(".grid .name").evaluate_all("""names => names.flatMap((name) =>
       [...name.childNodes].filter((part) => part.nodeType === 3).filter((part) => {
         const range = document.createRange();
@@ -250,6 +274,21 @@ def test_several_labels_break_between_labels_only(open_report, tmp_path):
       }).map((part) => part.data))""")
     assert broken == []
     assert tiles(page).locator("wbr").count() > 0
+    assert page.evaluate(MEASURE) == []
+
+
+def test_of_several_labels_a_class_finds_all_that_show_it(open_report, several):
+    page = open_report(render_run(several))
+    labels = several.predictions["label"].map(split_labels)
+    page.locator("#per_class tbody button", has_text="flower").click()
+    shown = labels.map(lambda own: "flower" in own).sum()
+    assert 0 < shown < 24
+    assert status(page).startswith(f"{shown} pictures")
+    page.select_option("[name=label]", label="bird;flower")
+    both = labels.map(lambda own: {"bird", "flower"} <= set(own)).sum()
+    assert tiles(page).count() == both
+    page.select_option("[name=label]", label="(none)")
+    assert tiles(page).count() == (labels.map(len) == 0).sum()
 
 
 def test_the_large_view_links_to_the_file_itself(open_report, report):

@@ -39,6 +39,13 @@ def test_an_answer_is_marked_only_where_the_truth_is_known(tmp_path, right, mark
     assert ("labelled" in page) == (right is False)
 
 
+@pytest.mark.parametrize(("places", "coarse"), [([2, 2], True), ([7, 7], False), (None, False)])
+def test_a_map_of_few_places_is_called_coarse(tmp_path, places, coarse):
+    known = values("dog") | ({"places": places} if places else {})
+    page = write_explanation(known, "a", tmp_path / "e.html").read_text("utf-8")
+    assert ("2 × 2 places" in page) == coarse
+
+
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(DataError, match="--output"):
         write_explanation(values("cat"), "a", tmp_path / "no" / "e.html")

@@ -10,9 +10,10 @@ from html import unescape
 
 import numpy as np
 import pytest
-from synthetic_run import make_run
+from synthetic_run import make_predictions, make_run
 
 from tlkit.errors import RunError
+from tlkit.evaluation.metrics import score
 from tlkit.report import render, render_run, write_report
 from tlkit.runs import Run
 
@@ -89,6 +90,32 @@ def test_coverage_and_calibration_state_what_was_measured(cats_and_dogs):
     )
 
 
+@pytest.mark.parametrize(
+    ("confidence", "right", "says"),
+    [
+        (0.9, 34, "no more apart than chance"),
+        (0.9, 60, "promises more than it keeps"),
+        (0.6, 96, "better than it claims"),
+    ],
+)
+def test_confidence_and_accuracy_differ_only_beyond_chance(cats_and_dogs, confidence, right, says):
+    images = 36 if right == 34 else 100
+    table = make_predictions(["cat", "dog"], {"val": images // 2})
+    hit = np.arange(images) < right
+    table = table.assign(
+        confidence=confidence,
+        predicted=np.where(hit, table["label"], np.where(table["label"] == "cat", "dog", "cat")),
+        loss=-np.log(np.where(hit, confidence, 1 - confidence)),
+        **{
+            f"p_{name}": np.where((table["label"] == name) == hit, confidence, 1 - confidence)
+            for name in ("cat", "dog")
+        },
+    )
+    cats_and_dogs.write_table("predictions", table)
+    cats_and_dogs.write_metrics(cats_and_dogs.metrics | score(table, ["cat", "dog"]))
+    assert says in section(render_run(cats_and_dogs).read_text(), "calibration")
+
+
 def test_of_many_classes_the_hardest_are_drawn(tmp_path):
     classes = [f"class {i}" for i in range(25)]
     run = make_run(tmp_path, classes, {"val": 6}, pictures=False, skill=2)
@@ -133,6 +160,13 @@ def test_flags_stand_out_and_nothing_else_of_a_sentence_is_markup():
         '&lt;b&gt; (<code class="flag">--epochs 10</code>): a -- b; '
         '<code class="flag">--fixes fixes.csv</code>.'
     )
+
+
+def test_an_evaluation_says_whose_it_is(cats_and_dogs, tmp_path):
+    folder = tmp_path / "cats" / "evaluations" / "new ones"
+    folder.parent.mkdir(parents=True)
+    cats_and_dogs.folder.rename(folder)
+    assert "run cats/evaluations/new ones" in render_run(Run(folder)).read_text()
 
 
 def test_a_folder_named_train_is_called_by_its_parent_too(cats_and_dogs):

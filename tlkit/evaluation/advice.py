@@ -23,6 +23,8 @@ MANY_DOUBTFUL = 0.02
 POOR_JUDGE = 0.2
 # If twice the pictures cannot have brought more than this, more of them will not.
 HARDLY = 0.01
+# If they brought nothing and cannot have brought more than this, more of them are not the first try.
+LITTLE = 0.05
 # A validation loss that still fell by this share in the last epochs was not done.
 STILL_FALLING, LAST_EPOCHS = 0.05, 3
 
@@ -107,8 +109,11 @@ def poor_judge(audit: dict[str, Any]) -> bool:
 
 
 def little_gain(curve: dict[str, Any]) -> bool:
-    """Whether twice the pictures brought nothing, or surely next to nothing."""
-    return "gain" in curve and (curve["gain"] <= 0 or curve["gain_interval"][1] < HARDLY)
+    """Whether twice the pictures brought surely next to nothing, or nothing and surely not much."""
+    if "gain" not in curve:
+        return False
+    most = curve["gain_interval"][1]
+    return bool(most < HARDLY or (curve["gain"] <= 0 and most < LITTLE))
 
 
 def _sure_mistakes(predictions: pd.DataFrame) -> tuple[int, float]:

@@ -77,18 +77,26 @@ def data_curve(
         )
     # Image by image: the same pictures were asked about, which makes the difference far surer.
     difference = np.mean(right[1.0], axis=0) - np.mean(right[0.5], axis=0)
-    half = _Z * float(difference.std(ddof=1)) / np.sqrt(len(held_out)) if len(held_out) > 1 else 1.0
-    gain = float(difference.mean())
     return {
         "held_out": len(held_out),
         "points": points,
-        "gain": gain,
-        "gain_interval": [gain - half, gain + half],
+        "gain": float(difference.mean()),
+        "gain_interval": _paired_interval(difference),
         **({} if head == LOGISTIC else {"head": head}),
     }
 
 
 _Z = float(norm.ppf((1 + LEVEL) / 2))
+
+
+def _paired_interval(difference: NDArray[np.float64]) -> list[float]:
+    """Of a mean difference between -1 and 1: half an image is added to each of the four outcomes
+    of a pair [Agresti & Min 2005, section 2.4], so that a few equal pictures prove nothing."""
+    images = len(difference) + 2
+    mean = float(difference.sum()) / images
+    variance = (float((difference**2).sum()) + 1) / images - mean**2
+    half = _Z * float(np.sqrt(variance / images))
+    return [max(-1.0, mean - half), min(1.0, mean + half)]
 
 
 def _draw(

@@ -117,7 +117,7 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
         filters: the first layer's filters as one picture (None where it is no convolution);
         images: for each row path, label, predicted, confidence, right (None where that is not
         known), and pictures as base64 JPEG: seen, looked (Grad-CAM for the predicted class),
-        stages [{name, picture}].
+        stages [{name, picture}]; places: height and width of the map behind Grad-CAM.
 
     Raises:
         DataError: a picture cannot be read.
@@ -158,7 +158,11 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
                 }
             )
     filters = first_filters(classifier)
-    return {"filters": None if filters is None else encode(filters), "images": images}
+    return {
+        "filters": None if filters is None else encode(filters),
+        "images": images,
+        "places": list(classifier.model.get_layer(last).output.shape[1:3]),
+    }
 
 
 def worth_explaining(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tlkit.evaluation.displays import (
     CoverageCurve,
     ReliabilityDiagram,
@@ -46,7 +48,11 @@ def thresholds(material: Material) -> dict[str, Any] | None:
 def calibration(material: Material) -> dict[str, Any]:
     """Whether its confidence can be taken at its word."""
     diagram = ReliabilityDiagram.from_predictions(material.predictions)
-    mean = float(headline(material.predictions)["confidence"].mean())
+    confidence = headline(material.predictions)["confidence"].to_numpy(dtype=float)
+    mean = float(confidence.mean())
+    # How far accuracy strays from it by chance, if every picture keeps its word.
+    chance = 1.96 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(confidence)
+    gap = mean - material.scores["accuracy"]
     return {
         "split": SPLIT_NAMES[material.metrics["evaluated"]],
         "chart": charts.reliability_chart(diagram),
@@ -54,6 +60,7 @@ def calibration(material: Material) -> dict[str, Any]:
         "by_chance": material.scores["ece_by_chance"],
         "images": diagram.images,
         "confidence": mean,
+        "gap": gap if abs(gap) > chance else 0.0,
         "accuracy": material.scores["accuracy"],
         "fitted": material.metrics.get("calibration"),
     }

@@ -82,7 +82,7 @@ def write_report(
     """
     known = metrics.get("data", {}).get("root")
     material = Material(
-        name=run.folder.resolve().name,
+        name=_name(run.folder.resolve()),
         recipe=run.recipe_file.read_text("utf-8") if run.recipe_file.is_file() else "",
         metrics=metrics,
         predictions=predictions,
@@ -150,6 +150,12 @@ def _embed(
     values["gallery"]["root"] = relative_address(material.root, folder)
     links = sum(path not in found for path in rest)
     return large, {"links": links, "budget": GALLERY_BUDGET // 1_000_000}
+
+
+def _name(folder: Path) -> str:
+    """A run's name; an evaluation's tells whose it is."""
+    kept = 3 if folder.parent.name == "evaluations" else 1
+    return "/".join(folder.parts[-kept:])
 
 
 def _skipped(run: Run) -> pd.DataFrame:

@@ -30,6 +30,10 @@ from tlkit.report import charts, words
 from tlkit.report.words import SPLIT_NAMES, percent
 
 NO_LABEL = "(none)"
+# Names of folders that say nothing of what is in them.
+PLAIN_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing"} | {
+    "data", "dataset", "images", "pictures"
+}  # fmt: skip
 # Pictures in each of the three grids, at most.
 GRID = 12
 # Up to here the matrix is a table with numbers; then a picture; above that only the worst pairs.
@@ -244,6 +248,7 @@ def gallery(material: Material, top: int = 3) -> dict[str, Any]:
         "splits": splits,
         "split_names": SPLIT_NAMES,
         "evaluated": material.metrics["evaluated"],
+        "multi_label": material.multi_label,
         "images": images,
     }
 
@@ -311,7 +316,7 @@ def image(row: dict[str, Any], multi_label: bool = False) -> dict[str, Any]:
 
 def _title(folder: Path) -> str:
     """A folder's name, with its parent's where the name alone says nothing."""
-    plain = folder.name.lower() in ("train", "training", "data", "images", "pictures", "dataset")
+    plain = folder.name.lower() in PLAIN_FOLDERS
     return f"{folder.parent.name}/{folder.name}" if plain and folder.parent.name else folder.name
 
 

@@ -68,13 +68,18 @@
   const filter = () => {
     const value = (field) => form.elements[field]?.value ?? "";
     const wants = (field, got) => value(field) === "" || value(field) === String(got);
+    // Of several labels, those that were chosen must be among the picture's.
+    const labels = (place) => data.classes[place].split(";");
+    const shows = (field, place) =>
+      wants(field, place) ||
+      (data.multi_label && labels(value(field)).every((one) => labels(place).includes(one)));
     const low = Number(value("low") || 0) / 100;
     const high = Number(value("high") || 100) / 100;
     found = data.images.filter(
       (image) =>
         wants("split", image[SPLIT]) &&
-        wants("label", image[LABEL]) &&
-        wants("predicted", image[PREDICTED]) &&
+        shows("label", image[LABEL]) &&
+        shows("predicted", image[PREDICTED]) &&
         wants("outcome", isRight(image) ? "right" : "wrong") &&
         image[CONFIDENCE] >= low &&
         image[CONFIDENCE] <= high,
@@ -126,14 +131,14 @@
     }
   };
 
-  const columns = () => getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+  const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
   grid.addEventListener("keydown", (event) => {
     const current = event.target.closest("button");
     if (!current) return;
     const index = Number(current.dataset.index);
     const moves = {
       ArrowRight: index + 1, ArrowLeft: index - 1,
-      ArrowDown: index + columns(), ArrowUp: index - columns(),
+      ArrowDown: index + columns(grid), ArrowUp: index - columns(grid),
       Home: 0, End: found.length - 1,
     };
     if (!(event.key in moves)) return;
@@ -209,11 +214,23 @@
   for (const list of document.querySelectorAll("#pictures .grid")) {
     const pictures = [...list.querySelectorAll("img[data-path]")];
     const images = pictures.map((img) => byPath.get(img.dataset.path));
-    pictures.forEach((img, index) => {
+    const buttons = pictures.map((img, index) => {
       const button = element("button", { type: "button", className: "open", ariaLabel: img.alt });
+      button.tabIndex = index ? -1 : 0;
       button.addEventListener("click", () => openViewer(index, images));
       img.replaceWith(button);
       button.append(img);
+      return button;
+    });
+    list.addEventListener("keydown", (event) => {
+      const down = columns(list);
+      const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: down, ArrowUp: -down };
+      const next = buttons[buttons.indexOf(event.target) + steps[event.key]];
+      if (!next) return;
+      event.preventDefault();
+      event.target.tabIndex = -1;
+      next.tabIndex = 0;
+      next.focus();
     });
   }
 
