@@ -23,7 +23,7 @@ MANY_DOUBTFUL = 0.02
 POOR_JUDGE = 0.2
 # If twice the pictures cannot have brought more than this, more of them will not.
 HARDLY = 0.01
-# If they brought nothing and cannot have brought more than this, more of them are not the first try.
+# If they brought nothing, and cannot have brought more than this, something else is tried first.
 LITTLE = 0.05
 # A validation loss that still fell by this share in the last epochs was not done.
 STILL_FALLING, LAST_EPOCHS = 0.05, 3
