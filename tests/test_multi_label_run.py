@@ -80,7 +80,12 @@ def test_the_report_has_what_several_labels_need(several: tlkit.Run) -> None:
         assert f'<data value="{metrics[number]}">' in page
     for part in ("summary", "per_class", "thresholds", "pictures", "gallery", "calibration"):
         assert f'<section id="{part}"' in page
-    assert '<section id="confusion"' not in page
+    for part in ("audit", "data_curve"):
+        assert f'<section id="{part}"' in page
+    for part in ("confusion", "baselines"):
+        assert f'<section id="{part}"' not in page
+    assert "All labels right by the number of training pictures" in page
+    assert metrics["audit"]["decisions"] == 3 * metrics["audit"]["images"] == 3 * 48
     assert "(none)" in page
     text = summary(several)
     assert text.startswith("all labels right ")

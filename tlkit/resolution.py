@@ -70,12 +70,11 @@ def resolve(recipe: Recipe, input_size: int, own_top: bool, auxiliary: bool) -> 
 
 
 def _resolve_multi_label(recipe: Recipe) -> None:
-    """Refuse what counts on one class for each image; what is only filled in is left out."""
+    """Refuse what counts on one class for each image."""
     why = "with data.multi_label, where an image has no single class"
     _refuse_given(recipe.data, ("fixes",), why)
     _refuse_given(recipe.train, ("class_weights",), why, allow=("none",))
     _refuse_given(recipe.train, ("auxiliary",), why, allow=(False,))
-    recipe.insight = False
 
 
 def _resolve_solver(recipe: Recipe) -> None:

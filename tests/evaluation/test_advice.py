@@ -140,3 +140,12 @@ def test_many_very_doubtful_labels_come_first():
     assert kind((many, predictions)) == "fix labels"
     lost = metrics | {"audit": {"doubtful": 150, "very_doubtful": 25, "images": 500}}
     assert kind((lost, predictions)) == "more pictures", "heads that are lost judge no label"
+
+
+def test_very_doubtful_decisions_are_counted_as_decisions():
+    metrics, predictions = make_case(1.0, 0.85)
+    audit = {"doubtful": 150, "very_doubtful": 25, "images": 500, "decisions": 2000}
+    assert kind((metrics | {"audit": audit}, predictions)) == "more pictures"
+    found = advise(metrics | {"audit": audit | {"very_doubtful": 40}}, predictions, FLAT)
+    assert found.kind == "fix labels"
+    assert (found.facts["of"], found.facts["several"]) == (2000, True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from flipped_labels import measure
+from flipped_labels import make_mosaics, measure, measure_decisions
 from PIL import Image
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import LogisticRegression
@@ -76,6 +76,50 @@ def test_audit_lists_no_more_than_asked_and_nothing_confirmed() -> None:
     assert [row["path"] for row in facts["list"]] == ["0002.jpg", "0001.jpg"]
 
 
+def make_several(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Each class shifts a picture by a direction of its own; "c" is rare."""
+    rng = np.random.default_rng(seed)
+    shown = (rng.random((images, 3)) < [0.5, 0.4, 0.08]).astype(np.int64)
+    rows = 2.5 * shown @ rng.normal(size=(3, 64)) + rng.normal(size=(images, 64))
+    return rows.astype(np.float32), shown
+
+
+def test_audit_finds_flipped_decisions_where_an_image_has_several_classes() -> None:
+    rows, truth = make_several(500)
+    flipped = np.random.default_rng(1).random(truth.shape) < 0.05
+    labels = np.where(flipped, 1 - truth, truth)
+    p = out_of_fold(directions([rows]), labels, 3)
+    assert p.shape == truth.shape
+    samples = as_samples(np.zeros(500, int))
+    found = audit.doubtful_decisions(samples, labels, p, CLASSES)
+    places = found["path"].str[:4].astype(int), found["class"].map(CLASSES.index)
+    hits = flipped[places]
+    assert hits.sum() >= 0.9 * flipped.sum()
+    assert hits.mean() > 0.8
+    assert hits[found["very"]].mean() > 0.9
+    assert (labels[places] == found["labelled"]).all()
+    assert {True, False} == set(found["labelled"])
+    assert (found["p_label"] + found["p_suggested"]).round(9).eq(1).all()
+    assert found["very"].is_monotonic_decreasing
+    facts = audit.facts(found, 500)
+    assert facts["doubtful"] == len(found)
+    assert set(facts["list"][0]) == {
+        *("path", "split", "class", "labelled", "p_label", "p_suggested", "very")
+    }
+
+
+def test_the_curve_of_several_classes_asks_for_all_of_them() -> None:
+    rows, labels = make_several(600)
+    labels[:, 2] = 0  # a class that nothing shows is no mistake
+    train, held_out = np.arange(400), np.arange(400, 600)
+    found = data_curve(rows, labels, train, held_out, 3)
+    assert found is not None
+    each = [probabilities(rows[:400], own, rows[400:], 2)[:, 1] > 0.5 for own in labels[:400].T]
+    right = (np.stack(each, axis=1) == labels[400:]).all(axis=1)
+    assert found["points"][-1]["accuracy"] == right.mean() > 0.8
+    assert found["points"][0]["images"] == pytest.approx(40, abs=2)
+
+
 def test_out_of_fold_never_asks_a_head_about_what_it_learned() -> None:
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(300, 64)).astype(np.float32), rng.integers(0, 3, 300)
@@ -89,6 +133,7 @@ def test_iterations_are_for_as_many_classes_as_they_can_do() -> None:
     assert head_for(10**6, np.arange(10**4) % most) == LOGISTIC  # no more than 8,000 are learned
     assert head_for(10**6, np.arange(10**4) % (most + 1)) == DISCRIMINANT
     assert head_for(4000, np.arange(4000) % 2000) == DISCRIMINANT
+    assert head_for(4000, np.zeros((4000, 2000), np.int64)) == LOGISTIC, "a head for each class"
 
 
 def test_the_discriminant_is_the_posterior_of_normal_clouds() -> None:
@@ -253,3 +298,11 @@ def test_a_run_on_drawings_with_flipped_labels_lists_them(tmp_path: Path) -> Non
     clipart = Path(__file__).parents[2] / "sample_data" / "clipart"
     found = measure(clipart, share=0.05, seed=0, work=tmp_path)
     assert found["recall"] >= 0.6
+
+
+@pytest.mark.slow
+def test_a_run_on_mosaics_with_flipped_decisions_lists_them(tmp_path: Path) -> None:
+    mosaics = make_mosaics(tmp_path / "mosaics")
+    found = measure_decisions(mosaics, share=0.05, seed=0, work=tmp_path)
+    assert found["recall"] >= 0.8
+    assert found["very_precision"] >= 0.7

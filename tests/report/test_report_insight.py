@@ -102,6 +102,28 @@ def test_heads_that_contradict_half_the_labels_are_called_poor_judges(cats_and_d
     assert "poor judges" not in text_of(render_run(run), "audit")
 
 
+def test_doubtful_decisions_are_shown_without_marks(cats_and_dogs):
+    run = with_insight(cats_and_dogs, ["cat", "dog"])
+    metrics = run.metrics
+    rows = [
+        {"path": row["path"], "split": row["split"], "class": "dog", "labelled": labelled,
+         "p_label": 0.02, "p_suggested": 0.98, "very": True}
+        for row, labelled in zip(metrics["audit"]["list"], (False, True), strict=False)
+    ]  # fmt: skip
+    metrics["audit"] |= {"doubtful": 2, "very_doubtful": 2, "list": rows, "decisions": 80}
+    run.write_metrics(metrics)
+    report = render_run(run)
+    said = text_of(report, "audit").replace("\u00a0", " ")
+    assert "80 decisions" in said
+    assert "2 look the other way round than labelled, 2 of them strongly" in said
+    assert "labelled without dog looks like dog 98 %" in said
+    assert "labelled dog looks like no dog 98 %" in said
+    page = report.read_text("utf-8")
+    assert 'alt="labelled dog, looks like no dog"' in page
+    assert 'id="audit-grid"' not in page
+    assert 'id="audit-save"' not in page
+
+
 def test_the_page_says_where_the_heads_are_of_another_kind(cats_and_dogs):
     said, sections = "by discriminant analysis, not by", ("audit", "data_curve", "baselines")
     run = with_insight(cats_and_dogs, ["cat", "dog"])

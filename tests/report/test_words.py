@@ -191,6 +191,11 @@ def test_advice_states_its_facts(kind, says):
     [
         ("fix labels", {"doubtful": 25, "of": 500}, "25 of 500 are very doubtful; mark them"),
         (
+            "fix labels",
+            {"doubtful": 50, "of": 2000, "several": True},
+            "50 of 2,000 decisions on a class are very doubtful; the report shows them",
+        ),
+        (
             "more pictures",
             {"gain": 0.031, "gain_interval": [0.01, 0.052]},
             "the second half of them brought +3.1 points of accuracy (+1.0 to +5.2)",

@@ -63,11 +63,10 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
     high = scores["accuracy_interval"][1]
     facts: dict[str, Any] = {"images": images, "mistakes": mistakes}
     audit = metrics.get("audit") or {"very_doubtful": 0, "images": 1}
-    many = audit["very_doubtful"] >= max(3, MANY_DOUBTFUL * audit["images"])
+    many = audit["very_doubtful"] >= max(3, MANY_DOUBTFUL * judged(audit))
     if many and not poor_judge(audit):
-        return Advice(
-            "fix labels", facts | {"doubtful": audit["very_doubtful"], "of": audit["images"]}
-        )
+        facts |= {"doubtful": audit["very_doubtful"], "of": judged(audit)}
+        return Advice("fix labels", facts | {"several": "decisions" in audit})
     sure, expected = _sure_mistakes(predictions)
     if sure >= 3 and sure > SUSPICIOUS * expected:
         return Advice("fix labels", facts | {"sure": sure, "expected": expected})
@@ -105,7 +104,12 @@ def advise(metrics: dict[str, Any], predictions: pd.DataFrame, history: pd.DataF
 
 def poor_judge(audit: dict[str, Any]) -> bool:
     """Whether the heads contradict so many labels that the labels are not the first to suspect."""
-    return bool(audit["doubtful"] > POOR_JUDGE * audit["images"])
+    return bool(audit["doubtful"] > POOR_JUDGE * judged(audit))
+
+
+def judged(audit: dict[str, Any]) -> int:
+    """How many labels were audited: one an image, or its decision on each class."""
+    return int(audit.get("decisions", audit["images"]))
 
 
 def little_gain(curve: dict[str, Any]) -> bool:

@@ -4,7 +4,8 @@ Confident learning [Northcutt, Jiang & Chuang 2021, sections 3.1 and 3.2] in the
 needed here: an image is doubtful when another class is more probable than its own and its own is
 less probable than is usual in that class. It is very doubtful when, besides, the other class is at
 least as probable as is usual among the images labelled so. The most doubtful come first, by the
-margin between the two.
+margin between the two. Where an image may show several classes, each class of each image is such a
+question of its own, with two answers: with it, or without.
 """
 
 from __future__ import annotations
@@ -55,6 +56,40 @@ def doubtful(
         }
     )
     table = table[(other != label) & (own < usual[label])]
+    return _most_doubtful_first(table)
+
+
+def doubtful_decisions(
+    samples: pd.DataFrame,
+    labelled: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """The decisions that are doubtful, where an image may show several classes.
+
+    Args:
+        samples: columns path, split.
+        labelled: (images, classes), 1 where an image is labelled with a class, else 0.
+        probabilities: that it shows the class, out of fold, float64, (images, classes).
+        classes: in the order of the columns.
+
+    Returns:
+        Columns path, split, class, labelled (bool: with the class, or without), p_label (of what
+        the label says), p_suggested (of the other answer), very (bool).
+    """
+    answers = ("without", "with")
+    tables = []
+    for c, name in enumerate(classes):
+        cells = samples[["path", "split"]].assign(label=np.take(answers, labelled[:, c]))
+        both = np.stack([1 - probabilities[:, c], probabilities[:, c]], axis=1)
+        found = doubtful(cells, both, answers)
+        found.insert(2, "class", name)
+        found.insert(3, "labelled", found["label"] == "with")
+        tables.append(found.drop(columns=["label", "suggested"]))
+    return _most_doubtful_first(pd.concat(tables, ignore_index=True))
+
+
+def _most_doubtful_first(table: pd.DataFrame) -> pd.DataFrame:
     margin = table["p_suggested"] - table["p_label"]
     order = pd.DataFrame({"very": ~table["very"], "margin": -margin, "path": table["path"]})
     return table.loc[order.sort_values(["very", "margin", "path"]).index]
@@ -66,7 +101,7 @@ def facts(
     """As metrics.json holds it.
 
     Args:
-        table: as `doubtful` returns.
+        table: as `doubtful` or `doubtful_decisions` returns.
         images: how many were judged.
         reviewed: paths whose label someone confirmed; they are not listed again.
         most: rows that are listed; `doubtful` and `very_doubtful` count all.

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from tlkit.evaluation.intervals import LEVEL, wilson
 from tlkit.evaluation.probe import LOGISTIC, head_for, probabilities
+from tlkit.labels import THRESHOLD
 from tlkit.progress import track
 
 SHARES = {0.1: 8, 0.25: 6, 0.5: 4, 1.0: 1}
@@ -29,7 +30,8 @@ def data_curve(
 
     Args:
         rows: float32, (images, features).
-        labels: class number of each row.
+        labels: class number of each row; or (images, classes), 1 where an image shows a class, else
+            0: an image is right then where all its classes are.
         train, held_out: places in `rows`.
         classes: how many.
         seed: of the draws.
@@ -51,7 +53,11 @@ def data_curve(
     for share, _ in track(draws, "More data?"):
         some = _draw(labels, train, share, rng)
         answer = probabilities(rows[some], labels[some], rows[held_out], classes, head=head)
-        right[share].append(answer.argmax(axis=1) == labels[held_out])
+        right[share].append(
+            ((answer >= THRESHOLD) == labels[held_out]).all(axis=1)
+            if labels.ndim == 2
+            else answer.argmax(axis=1) == labels[held_out]
+        )
         counts[share] = len(some)
     if counts[0.5] == counts[1.0]:
         return None
@@ -102,7 +108,10 @@ def _paired_interval(difference: NDArray[np.float64]) -> list[float]:
 def _draw(
     labels: NDArray[np.int64], train: NDArray[np.int64], share: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """A share of each class, at least one image of each."""
+    """A share of each class, at least one image of each; of several classes the rarest counts."""
+    if labels.ndim == 2:
+        counts = np.where(labels, labels.sum(axis=0), len(labels) + 1)
+        labels = np.where(labels.any(axis=1), counts.argmin(axis=1), -1)
     chosen = [
         rng.permutation(own)[: max(1, round(share * len(own)))]
         for own in (train[labels[train] == c] for c in np.unique(labels[train]))

@@ -29,15 +29,27 @@ def audit(material: Material) -> dict[str, Any] | None:
     found = material.metrics.get("audit")
     if not found:
         return None
-    rows = [
-        {
-            **row,
-            "alt": f"labelled {row['label']}, looks like {row['suggested']}",
-        }
-        for row in found["list"][:MOST_SHOWN]
-    ]
+    rows = [row | _told(row) for row in found["list"][:MOST_SHOWN]]
     counts = {name: found[name] for name in ("images", "doubtful", "very_doubtful")}
-    return counts | {"rows": rows, "head": found.get("head"), "poor_judge": poor_judge(found)}
+    return counts | {
+        "decisions": found.get("decisions"),
+        "rows": rows,
+        "head": found.get("head"),
+        "poor_judge": poor_judge(found),
+    }
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row says of its picture: `told` and `seems` are a word before the class, and it."""
+    if "class" in row:
+        name = row["class"]
+        told, seems = ("without", name), ("", name)
+        if row["labelled"]:
+            told, seems = ("", name), ("no", name)
+    else:
+        told, seems = ("", row["label"]), ("", row["suggested"])
+    says = [" ".join(filter(None, part)) for part in (told, seems)]
+    return {"told": told, "seems": seems, "alt": f"labelled {says[0]}, looks like {says[1]}"}
 
 
 def data_curve(material: Material) -> dict[str, Any] | None:
@@ -64,6 +76,8 @@ def data_curve(material: Material) -> dict[str, Any] | None:
         )
     return {
         "chart": _curve_chart(points),
+        "several": material.multi_label,
+        "measure": "All labels right" if material.multi_label else "Accuracy",
         "points": points,
         "held_out": found["held_out"],
         "head": found.get("head"),

@@ -138,6 +138,11 @@ def advice(found: Advice) -> str:
                 f"{percent(facts['train'])} of the pictures it learned from correctly, no more "
                 f"than guessing would ({percent(facts['guessing'])})"
             )
+        case "fix labels" if facts.get("several"):
+            return (
+                f"mend the labels: {facts['doubtful']:,} of {facts['of']:,} decisions on a class "
+                "are very doubtful; the report shows them, mend the manifest and train again"
+            )
         case "fix labels" if "doubtful" in facts:
             return (
                 f"mend the labels: {facts['doubtful']:,} of {facts['of']:,} are very doubtful; "
