@@ -60,6 +60,23 @@ def test_not_a_run_folder(tmp_path: Path) -> None:
         _ = Run(tmp_path).metrics
 
 
+def test_what_has_no_network_of_its_own_says_what_has_one(tmp_path: Path) -> None:
+    one, both, crossed = (Run.create(tmp_path, name) for name in ("one", "both", "crossed"))
+    one.write_text(one.recipe_file, "seed = 0\n")
+    both.write_text(both.ensemble_file, 'runs = ["../one"]\nshares = [1.0]\n')
+    (crossed.folder / "folds").mkdir()
+    for run, says in (
+        (both, r"an ensemble .* one of its runs: .*one\."),
+        (crossed, r"a cross-validation.*`tlkit finetune .*recipe\.toml`"),
+        (one, r"model\.keras is missing: the run did not finish"),
+    ):
+        for ask in (lambda: run.network, lambda: run.model):  # noqa: B023  called at once
+            with pytest.raises(RunError, match=says):
+                ask()
+    one.model_file.write_text("a network")
+    assert one.network == one.model_file
+
+
 def test_results_of_an_earlier_model_go_with_it(tmp_path: Path) -> None:
     run = Run(tmp_path)
     (run.exports / "onnx").mkdir(parents=True)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from tlkit.data.search import find_files
 from tlkit.data.transforms import MOST_VIEWS
-from tlkit.errors import DataError, RecipeError, RunError
+from tlkit.errors import DataError, RecipeError
 from tlkit.evaluation.answers import Answer, Counts, Detail, Format, write_answers
 from tlkit.model_file import read_facts
 from tlkit.progress import track
@@ -121,16 +121,12 @@ def explain(
 
     Raises:
         DataError: an image that does not exist or cannot be read.
-        RunError: no finished run, or an ensemble, which has no network of its own.
+        RunError: no finished run, or one without a network of its own (`Run.network`).
     """
     from tlkit import device
 
     source = _opened(run)
-    if source.ensemble_file.is_file():
-        raise RunError(
-            f"{source.folder} is an ensemble and has no network of its own; explain one of its "
-            f"runs: {', '.join(str(member.folder.resolve()) for member, _ in source.members)}."
-        )
+    network = source.network
     table = predict(source, images)
     if (bad := table["error"] != "").any():
         raise DataError(f"{table['error'][bad].iloc[0]}; leave it out.")
@@ -139,7 +135,7 @@ def explain(
     from tlkit.evaluation import explain as what
     from tlkit.report.explanation import write_explanation
 
-    classifier = load_classifier(source.model_file)
+    classifier = load_classifier(network)
     table["label"] = None
     values = what.explain(classifier, table, Path())
     page = Path(output) if output else source.folder / "explain.html"
@@ -250,7 +246,7 @@ def _by_ray(
     _check_views(tta)
     from tlkit.evaluation.by_ray import answers_by_ray
 
-    facts = read_facts(source.members[0][0].model_file)
+    facts = read_facts(source.members[0][0].network)
     return answers_by_ray(source, files, tta), facts
 
 

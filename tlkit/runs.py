@@ -168,6 +168,26 @@ class Run:
         return found
 
     @property
+    def network(self) -> Path:
+        """model.keras, for whoever needs a network of this run's own.
+
+        Raises:
+            RunError: it has none: an ensemble, a cross-validation, or a run that did not finish.
+        """
+        if self.ensemble_file.is_file():
+            members = ", ".join(str(member.folder.resolve()) for member, _ in self.members)
+            raise RunError(
+                f"{self.folder} is an ensemble and has no network of its own; name one of its "
+                f"runs: {members}."
+            )
+        if (self.folder / "folds").is_dir():
+            raise RunError(
+                f"{self.folder} is a cross-validation, of which no network is kept; train one with "
+                f"`tlkit finetune {self.recipe_file}`."
+            )
+        return self._present(self.model_file)
+
+    @property
     def report(self) -> Path:
         """report.html: one file, opens offline."""
         return self.folder / "report.html"
@@ -204,11 +224,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json as a dict."""
-        file = self.folder / "metrics.json"
-        if not file.is_file():
-            raise RunError(
-                f"{file} is missing: the run did not finish. Run `tlkit finetune` again."
-            )
+        file = self._present(self.folder / "metrics.json")
         return json.loads(file.read_text(encoding="utf-8"))
 
     @property
@@ -219,11 +235,16 @@ class Run:
 
     @property
     def model(self) -> Any:
-        """The fine-tuned keras.Model; RunError when the file asks for more than a network."""
-        read_facts(self.model_file)
+        """The fine-tuned keras.Model.
+
+        Raises:
+            RunError: as `network`, or the file asks for more than a network.
+        """
+        file = self.network
+        read_facts(file)
         import keras
 
-        return keras.saving.load_model(self.model_file)
+        return keras.saving.load_model(file)
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write `table` as name.csv."""
@@ -242,12 +263,16 @@ class Run:
         """Write a text file of the run (recipe.toml, report.html)."""
         write_atomically(path, lambda temporary: _write_text(temporary, text))
 
-    def _read(self, name: str) -> pd.DataFrame:
-        file = self.folder / f"{name}.csv"
+    def _present(self, file: Path) -> Path:
+        """`file`, which only a finished run has; RunError where it is missing."""
         if not file.is_file():
             raise RunError(
                 f"{file} is missing: the run did not finish. Run `tlkit finetune` again."
             )
+        return file
+
+    def _read(self, name: str) -> pd.DataFrame:
+        file = self._present(self.folder / f"{name}.csv")
         # Class names such as "NA" or "007" are text, never missing values or numbers.
         table = pd.read_csv(
             file,

@@ -118,6 +118,8 @@ def test_an_ensemble_answers_like_any_run(run: tlkit.Run, pictures: Path, tmp_pa
     assert scored.metrics["splits"]["test"]["images"] == 4
     with pytest.raises(RunError, match="has no network of its own"):
         tlkit.inference.explain(both, [pictures])
+    with pytest.raises(RunError, match="has no network of its own"):
+        tlkit.export_run(both, "onnx")
     shutil.rmtree(other)
     with pytest.raises(RunError, match="other is not a run folder"):
         tlkit.predict(both, [pictures])

@@ -34,13 +34,13 @@ class Answering:
         tta: views of each image whose probabilities are averaged.
 
     Raises:
-        RunError: a model file is damaged, or none that tlkit wrote.
+        RunError: a model file is missing, damaged, or none that tlkit wrote.
     """
 
     def __init__(self, source: Run, tta: int = 1):
         self.tta = tta
         self.shares = [share for _, share in source.members]
-        self._networks = [SavedNetwork(member.model_file) for member, _ in source.members]
+        self._networks = [SavedNetwork(member.network) for member, _ in source.members]
         self.classes: tuple[str, ...] = self._networks[0].classes
         self.multi_label: bool = self._networks[0].multi_label
 

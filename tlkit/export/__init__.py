@@ -70,6 +70,7 @@ def export_run(
             the tolerance: nothing is left then.
         MissingPackageError: the extra `export` is not installed.
         DataError: the run's images are gone.
+        RunError: the run has no network of its own (`Run.network`).
     """
     import_keras()
     from tlkit.classifier import load_classifier
@@ -77,12 +78,13 @@ def export_run(
     from tlkit.export.formats import LABELS, get_format, labels
 
     source = run if isinstance(run, Run) else Run.open(run)
+    network = source.network
     form = get_format(format, int8)
     target = Path(output or source.exports / f"{form.name}{'-int8' * int8}")
     _refuse_foreign(target)
     root = Path(data or source.metrics["data"]["root"])
     rows = proof.held_out(source.split, root)
-    classifier = load_classifier(source.model_file)
+    classifier = load_classifier(network)
     calibration = proof.calibration_images(source.split, root, classifier) if int8 else None
     with new_folder(target, ExportError, " Choose another --output.") as folder:
         with console.status(f"writing {form.name}"), _one_line(form.name, int8):

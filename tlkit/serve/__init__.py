@@ -37,10 +37,12 @@ def serve(
     Raises:
         MissingPackageError: the extra `serve` is not installed.
         ServeError: the address is taken, or not this machine's.
-        RunError: no finished run.
+        RunError: no finished run with a network of its own (`Run.network`).
     """
     uvicorn = require("uvicorn", "serve", "tlkit serve")
     require("fastapi", "serve", "tlkit serve")
+    source = run if isinstance(run, Run) else Run.open(run)
+    network = source.network
     listening = _listen(host, port)
     with listening:
         with console.status("loading the model"):
@@ -48,8 +50,7 @@ def serve(
             from tlkit.classifier import load_classifier
             from tlkit.serve.app import Model, make_app
 
-            source = run if isinstance(run, Run) else Run.open(run)
-            model = Model(load_classifier(source.model_file), reject_below)
+            model = Model(load_classifier(network), reject_below)
             model.warm_up()
         app = make_app(model, source.folder.resolve().name, host, most_bytes)
         config = uvicorn.Config(
