@@ -82,6 +82,15 @@ def test_other_classes_and_other_splits_are_refused(tmp_path: Path, runs: list[t
     assert not (tmp_path / "none").exists(), "nothing is left of what was refused"
 
 
+def test_it_is_not_written_over_its_own_runs(tmp_path: Path, runs: list[tlkit.Run]) -> None:
+    output = runs[0].folder.parent
+    mean = ensemble(runs[:2], output=output, name="mean")
+    for members, name in ((runs, "run1"), ([mean, runs[2]], "run0"), ([mean, runs[2]], "mean")):
+        with pytest.raises(RunError, match="is one of the runs to average"):
+            ensemble(members, output=output, name=name, exist_ok=True)
+    assert len(mean.predictions), "nothing was removed"
+
+
 @pytest.mark.parametrize("weights", [[1, 2], [1, 0, 1], [1, -1, 1], [1, float("nan"), 1]])
 def test_bad_weights_are_refused(
     tmp_path: Path, runs: list[tlkit.Run], weights: list[float]

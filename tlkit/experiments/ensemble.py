@@ -48,7 +48,8 @@ def ensemble(
         `evaluate`, `predict` and `compare_runs` take like any other.
 
     Raises:
-        RunError: runs of other classes or splits; a run that did not finish.
+        RunError: runs of other classes or splits; a run that did not finish, or that the ensemble
+            would be written over.
         RecipeError: weights that do not fit.
     """
     members = [run if isinstance(run, Run) else Run.open(run) for run in runs]
@@ -61,6 +62,7 @@ def ensemble(
     singles = compare_runs([member.folder for member in members])
     best = Path(singles.rows[0]["folder"])
 
+    _refuse_member(members, Path(output) / (name or ""))
     run = Run.create(Path(output), name, exist_ok)
     with named_file_errors(run):
         run.remove_results()
@@ -136,6 +138,14 @@ def _shares(weights: Sequence[float] | None, runs: int) -> list[float]:
             f"{','.join(['1'] * runs)}; got {','.join(f'{weight:g}' for weight in weights)}."
         )
     return [float(weight / sum(weights)) for weight in weights]
+
+
+def _refuse_member(members: Sequence[Run], folder: Path) -> None:
+    """An ensemble written over one of its runs, or of theirs, would average itself."""
+    behind = [own for member in members for own, _ in member.members]
+    for run in (*members, *behind):
+        if run.folder.resolve() == folder.resolve():
+            raise RunError(f"{folder} is one of the runs to average; choose another --name.")
 
 
 def _one_split(members: Sequence[Run]) -> pd.DataFrame:
