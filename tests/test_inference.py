@@ -37,6 +37,19 @@ def test_an_evaluation_on_what_was_learned_from_says_so(
     assert "new pictures to judge by" in text.lower()
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("v1.2", "v1.2"), ("my photos (2024)", "my photos -2024-"), ("+new", "-new"), ("…", "-")],
+)
+def test_an_evaluation_has_its_folders_name(tmp_path: Path, folder: str, name: str) -> None:
+    (tmp_path / folder).mkdir()
+    assert inference._name(tmp_path / folder) == name
+    assert tlkit.Run.create(tmp_path / "evaluations", name).folder.name == name
+    (tmp_path / "some.manifest.csv").touch()
+    assert inference._name(tmp_path / "some.manifest.csv") == "some.manifest"
+    assert inference._name(Path("/")) == "-"
+
+
 def test_views_are_averaged_when_asked(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
     one, two = (tlkit.predict(run, [pictures], tta=views)["p_red"] for views in (1, 2))
     assert np.abs(one - two).max() > 1e-4

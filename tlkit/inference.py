@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -153,8 +154,8 @@ def evaluate(run: Run | Path | str, data: str | Path, tta: int = 1) -> Run:
         tta: views of each image whose probabilities are averaged, as for `predict`.
 
     Returns:
-        evaluations/<name of the folder> inside the run (with -tta<N> where views are averaged):
-        predictions.csv, metrics.json, report.html.
+        evaluations/<name of the folder> inside the run (with - for what no run's name may hold, and
+        -tta<N> where views are averaged): predictions.csv, metrics.json, report.html.
 
     Raises:
         DataError: the folder has a class that the model does not know.
@@ -191,7 +192,7 @@ def evaluate(run: Run | Path | str, data: str | Path, tta: int = 1) -> Run:
             trained_on,
             len(samples),
         )
-    name = (Path(data).resolve().stem or "images") + (f"-tta{tta}" if tta > 1 else "")
+    name = _name(Path(data).expanduser().resolve()) + (f"-tta{tta}" if tta > 1 else "")
     target = Run.create(source.folder / "evaluations", name, exist_ok=True)
     target.write_table("split", samples[["path", "label", "split", "sha256"]])
     target.write_table("predictions", predictions)
@@ -210,6 +211,12 @@ def evaluate(run: Run | Path | str, data: str | Path, tta: int = 1) -> Run:
     )
     report.render_run(target)
     return target
+
+
+def _name(data: Path) -> str:
+    """What the evaluation of a folder or a manifest is called: a run's name, whatever it holds."""
+    plain = re.sub(r"[^\w.+ -]", "-", data.stem if data.is_file() else data.name)
+    return re.sub(r"^[ +]|^\.*$", "-", plain)
 
 
 def _format(form: str | None, output: Path | None) -> Format:
