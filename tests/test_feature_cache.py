@@ -221,6 +221,18 @@ def test_info_and_clear(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.npy"))
 
 
+def test_info_of_a_damaged_cache(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    get(cache, digests(4), EXACT)
+    get(cache, digests(2, start=4), EXACT)
+    get(cache, digests(2), SMALL)
+    os.truncate(min(shards(tmp_path), key=lambda path: path.parent.name != EXACT.name), 50)
+    (tmp_path / "features" / SMALL.name / "space.json").write_text("{")
+    (row,) = cache.info().to_dict("records")
+    assert row["images"] in (2, 4), "one of two shards is sound"
+    assert len(shards(tmp_path)) == 2, "the other is gone"
+
+
 def _work(root: Path, start: int) -> bool:
     images = digests(40, start=start)
     cache = FeatureCache(root, limit=12_000)  # too small for all: they drop each other's shards

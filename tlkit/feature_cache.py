@@ -13,6 +13,7 @@ value and have no memory map, an lmdb file never shrinks.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -225,37 +226,30 @@ class FeatureCache:
             freed += stat.st_size
         for kind in KINDS:
             for folder in sorted((self.root / kind).glob("**/"), reverse=True):
-                if not any(folder.iterdir()):
+                with contextlib.suppress(OSError):  # another process writes into it
                     folder.rmdir()
         return freed
 
     def info(self) -> pd.DataFrame:
-        """One row per space: backbone, boundary, precision, view, images, bytes, last_used."""
+        """One row per space: backbone, boundary, precision, view, images, bytes, last_used.
+
+        What is damaged is deleted, as where it is read.
+        """
+        columns = ["backbone", "boundary", "precision", "view", "images", "bytes", "last_used"]
         rows = []
         for description in sorted((self.root / "features").glob("*/space.json")):
-            facts = json.loads(description.read_text(encoding="utf-8"))
-            shape = tuple(facts["shape"])
-            files = [
-                path for path in description.parent.glob("*.npy") if not path.name.startswith(".")
-            ]
-            stats = [path.stat() for path in files]
-            rows.append(
-                {
-                    **{
-                        key: facts.get(key, "")
-                        for key in ("backbone", "boundary", "precision", "view")
-                    },
-                    "images": sum(Shard(path, shape).count for path in files),
+            with contextlib.suppress(OSError, ValueError, LookupError):  # gone, or damaged
+                facts = json.loads(description.read_text(encoding="utf-8"))
+                shards = list(_open_shards(description.parent, tuple(facts["shape"])))
+                stats = [shard.path.stat() for shard in shards]
+                last = max((stat.st_mtime for stat in stats), default=None)
+                values = {
+                    "images": sum(shard.count for shard in shards),
                     "bytes": sum(stat.st_size for stat in stats),
-                    "last_used": max(
-                        (pd.Timestamp(stat.st_mtime, unit="s") for stat in stats), default=None
-                    ),
+                    "last_used": None if last is None else pd.Timestamp(last, unit="s"),
                 }
-            )
-        return pd.DataFrame(
-            rows,
-            columns=["backbone", "boundary", "precision", "view", "images", "bytes", "last_used"],
-        )
+                rows.append({key: facts.get(key, "") for key in columns[:4]} | values)
+        return pd.DataFrame(rows, columns=columns)
 
     def size(self) -> int:
         """Bytes of all cached features and networks."""
@@ -265,17 +259,10 @@ class FeatureCache:
         self, folder: Path, space: Space, digests: Sequence[bytes]
     ) -> tuple[list[Shard], NDArray[np.int32]]:
         """Open the shards that hold any of the rows, all of them proven intact."""
-        shards: list[Shard] = []
-        for path in sorted(folder.glob("*.npy")):
-            if path.name.startswith("."):
-                continue
-            try:
-                shards.append(Shard(path, space.shape))
-                os.utime(path)
-            except FileNotFoundError:  # another process made room
-                continue
-            except (OSError, ValueError) as error:
-                _discard(path, str(error))
+        shards = list(_open_shards(folder, space.shape))
+        for shard in shards:
+            with contextlib.suppress(OSError):  # another process made room, or it is not ours
+                os.utime(shard.path)
         while True:
             places = _places(shards, digests)
             damaged = [
@@ -341,6 +328,19 @@ def fits_float16(rows: NDArray[np.float32]) -> bool:
     """Whether float16, whose range is 6e-8 to 65,504, holds each row to 2**-11 of its largest."""
     largest = np.abs(rows).reshape(len(rows), -1).max(axis=1)
     return bool(np.isfinite(largest).all() and largest.max() < 6e4 and largest.min() > 1e-3)
+
+
+def _open_shards(folder: Path, shape: tuple[int, ...]) -> Iterator[Shard]:
+    """The shards of a space in the order of their names; one that is damaged is deleted."""
+    for path in sorted(folder.glob("*.npy")):
+        if path.name.startswith("."):
+            continue
+        try:
+            yield Shard(path, shape)
+        except FileNotFoundError:  # another process made room
+            continue
+        except (OSError, ValueError) as error:
+            _discard(path, str(error))
 
 
 def _places(shards: Sequence[Shard], digests: Sequence[bytes]) -> NDArray[np.int32]:
