@@ -8,6 +8,7 @@ crowd. Any engine but Keras must first agree with Keras on a few of the images t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
@@ -278,15 +279,19 @@ def _network_file(content: bytes) -> Path:
 
 
 def _kept_graph(path: Path) -> Any | None:
+    """The network in a file; None where there is none. A damaged file is deleted."""
     try:
         with path.open("rb") as file, np.load(file) as parts:
             graph = openvino_core().read_model(parts["xml"].tobytes(), parts["bin"].tobytes())
-        os.utime(path)
     except FileNotFoundError:
         return None
-    except Exception as reason:  # damaged in whatever way: made anew
-        log.warning("damaged network %s is made anew: %s", path.name, reason)
+    except Exception as reason:  # damaged in whatever way
+        log.warning("deleted the damaged network %s: %s", path.name, reason)
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
+    with contextlib.suppress(OSError):  # another process made room, or it is not ours
+        os.utime(path)
     return graph
 
 

@@ -136,3 +136,6 @@ def test_a_proven_network_needs_no_keras(
     caplog.set_level(logging.WARNING, "tlkit")
     np.testing.assert_array_equal(SavedNetwork(run.model_file)(pictures), few)
     assert "damaged network" in caplog.text
+    caplog.clear()
+    np.testing.assert_array_equal(SavedNetwork(run.model_file)(pictures), few)
+    assert not caplog.text, "it is gone, and not told of again"
