@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16"]
-Run = Callable[[NDArray[Any]], NDArray[np.float32]]
+Forward = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""A network's forward pass, on a batch of any size."""
 
 WORTH = 64
 """Images from which OpenVINO pays: it takes about a second to convert and check a network."""
@@ -59,7 +60,7 @@ class Engine:
 
     name: str
     precision: Precision
-    run: Run
+    run: Forward
     error: float = 0.0
 
     def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -198,7 +199,7 @@ def compare(
 # --- OpenVINO ---
 
 
-def compile_graph(graph: Any, precision: Precision) -> Run | None:
+def compile_graph(graph: Any, precision: Precision) -> Forward | None:
     """A network compiled for this processor; None when it does not compute in this precision."""
     core = openvino_core()
     if precision == "bfloat16" and "BF16" not in core.get_property(
@@ -240,7 +241,7 @@ def openvino_core() -> Any:
     return import_openvino().Core()
 
 
-def proven(model_file: Path) -> Run | None:
+def proven(model_file: Path) -> Forward | None:
     """The network of a model file in float32, without Keras; None where nothing is kept.
 
     Only what agreed with Keras on this very file is kept (`Engines.keep`).

@@ -31,7 +31,8 @@ from tlkit.progress import console
 LABELS = "labels.txt"
 """The class names, one a line, in the order of the outputs."""
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""An exported network's forward pass."""
 Calibration = Sequence[NDArray[np.uint8]]
 
 
@@ -55,7 +56,7 @@ class Format:
     runtime: tuple[str, str]
     needs: tuple[str, ...]
     write: Callable[[Classifier, Path, Calibration | None], None]
-    load: Callable[[Path], Run]
+    load: Callable[[Path], Forward]
     about: Callable[[Path], dict[str, Any]]
     int8: tuple[str, ...] | None = None
 
@@ -96,7 +97,7 @@ def _write_keras(classifier: Classifier, folder: Path, calibration: Calibration 
     classifier.save(folder / "model.keras")
 
 
-def _load_keras(file: Path) -> Run:
+def _load_keras(file: Path) -> Forward:
     import keras
 
     model = keras.saving.load_model(file, compile=False)
@@ -121,7 +122,7 @@ def _write_saved_model(
     (extra / FACTS).write_text(_json(classifier.about), encoding="utf-8")
 
 
-def _load_saved_model(folder: Path) -> Run:
+def _load_saved_model(folder: Path) -> Forward:
     import tensorflow as tf
 
     model = tf.saved_model.load(folder)
@@ -207,7 +208,7 @@ def _plain_constants(model: Any) -> Iterator[None]:
             layer.mean, layer.variance = mean, variance
 
 
-def _load_onnx(file: Path) -> Run:
+def _load_onnx(file: Path) -> Forward:
     session = _onnx_session(file)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(["probabilities"], {name: batch})[0]
@@ -260,7 +261,7 @@ def _int8_openvino(model: Any, calibration: Calibration) -> Any:
         return nncf.quantize(model, images, preset=preset, subset_size=len(calibration))
 
 
-def _load_openvino(file: Path) -> Run:
+def _load_openvino(file: Path) -> Forward:
     # A processor with bfloat16 units would compute in bfloat16 unasked.
     model = openvino_core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda batch: np.array(model(batch)[0])
@@ -293,7 +294,7 @@ def _write_litert(classifier: Classifier, folder: Path, calibration: Calibration
         archive.writestr(LABELS, labels(classifier))
 
 
-def _load_litert(file: Path) -> Run:
+def _load_litert(file: Path) -> Forward:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file))
