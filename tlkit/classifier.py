@@ -11,7 +11,6 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from numpy.typing import NDArray
 
 from tlkit import freezing
 from tlkit.backbones import apply_backbone, apply_top
-from tlkit.backbones._keras_file import read_numbers
+from tlkit.backbones._keras_file import check_readable
 from tlkit.backbones._preprocess import preprocess
 from tlkit.backbones._registry import Backbone, get_backbone, load
-from tlkit.backbones._survive import survive
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.complexity import numbers
 from tlkit.errors import BackboneError, RunError
@@ -239,7 +237,7 @@ def load_classifier(path: Path) -> Classifier:
     """
     facts = read_facts(path)
     try:
-        survive(partial(read_numbers, path))
+        check_readable(path)
         model = keras.saving.load_model(path, compile=False)
         if (facts["img_size"], len(facts["classes"])) != (
             model.input_shape[1],

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 KERAS_SERVER = "https://storage.googleapis.com"  # where keras.applications keeps its files
 
+PATIENCE, SLOWEST = 60.0, 5e6
+"""Seconds that reading any file may take, and bytes a second of a slow disk: a file that takes
+longer than both together is held to be one that never ends."""
+
 Arrays = dict[str, list[np.ndarray]]
 
 
@@ -41,8 +45,8 @@ def read_keras_file(path: str | Path) -> Arrays:
     """
     path = Path(path)
     try:
-        survive(lambda: read_numbers(path))
-        arrays = read_numbers(path)
+        check_readable(path)
+        arrays = _read_numbers(path)
     except Exception as error:  # on a damaged file h5py raises whatever it stumbles over
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise WeightsError(
@@ -153,7 +157,18 @@ def _keras_folder() -> Path:
 # --- reading ---
 
 
-def read_numbers(path: Path) -> Arrays:
+def check_readable(path: Path) -> None:
+    """Find out whether reading the numbers of a Keras file survives.
+
+    Raises:
+        ValueError: it does not, or does not end.
+        OSError: there is no such file.
+    """
+    patience = PATIENCE + path.stat().st_size / SLOWEST
+    survive(lambda: _read_numbers(path), patience)
+
+
+def _read_numbers(path: Path) -> Arrays:
     """As `read_keras_file`, but with whatever error h5py has."""
     import h5py
 
