@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import RunError
-from tlkit.runs import Run, write_atomically
+from tlkit.runs import Run, write_atomically, write_text
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Checkpoint:
             if file.name != "lock":
                 file.unlink()
         try:
-            write_atomically(checkpoint.recipe_file, lambda path: _write_text(path, recipe))
+            write_text(checkpoint.recipe_file, recipe)
         except OSError:
             checkpoint.remove()
             run.remove_if_empty()
@@ -175,7 +175,7 @@ class Checkpoint:
         """
         self._stages[stage] = facts
         text = json.dumps({"stages": self._stages, "seconds": self.seconds})
-        write_atomically(self._stages_file, lambda path: _write_text(path, text))
+        write_text(self._stages_file, text)
 
     def keep_training(self, arrays: Arrays, facts: Mapping[str, Any], now: bool = False) -> None:
         """Keep the state of training; on disk at once if `now`, else when it costs little time.
@@ -279,7 +279,3 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

@@ -36,7 +36,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tlkit.places import cache_folder
-from tlkit.runs import write_atomically
+from tlkit.runs import write_atomically, write_text
 
 log = logging.getLogger(__name__)
 
@@ -190,9 +190,7 @@ class FeatureCache:
         if len(missing):
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "space.json").exists():
-                write_atomically(
-                    folder / "space.json", lambda path: _write_text(path, space.description)
-                )
+                write_text(folder / "space.json", space.description)
             for path in _write_shards(folder, space, digests, compute(missing)):
                 self._in_use.add(path)
                 shards.append(Shard(path, space.shape))
@@ -383,7 +381,3 @@ def _writable(root: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -27,7 +27,7 @@ TEXTS = ("path", "label", "predicted", "split", "sha256", "reason")
 """Columns that hold text in any of a run's tables."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary)` beside `path`, flush it to disk, then rename: all of the file or none
     of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
@@ -41,6 +41,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: UTF-8, lines that end as they do in `text`."""
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:
@@ -253,7 +258,7 @@ class Run:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json."""
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.folder / "metrics.json", lambda path: _write_text(path, text))
+        write_text(self.folder / "metrics.json", text)
 
     def write_explanations(self, explanations: dict[str, Any]) -> None:
         """Write explanations.json."""
@@ -261,7 +266,7 @@ class Run:
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a text file of the run (recipe.toml, report.html)."""
-        write_atomically(path, lambda temporary: _write_text(temporary, text))
+        write_text(path, text)
 
     def _present(self, file: Path) -> Path:
         """`file`, which only a finished run has; RunError where it is missing."""
@@ -307,7 +312,3 @@ def _why_no_run(folder: Path) -> str:
             f"{folder} is not a run folder, but holds {len(inner)}: name one, such as {inner[-1]}."
         )
     return f"{folder} is not a run folder: it holds no recipe.toml. `tlkit finetune` makes one."
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone
 from tlkit.backbones._state_dict import assign_state_dict, load_state_dict
 from tlkit.errors import WeightsError, did_you_mean
 from tlkit.places import cache_folder
+from tlkit.runs import write_atomically, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -186,11 +185,12 @@ def import_file(path: str | Path, backbone: str) -> WeightsFile:
     row = get_backbone(backbone)
     source = _local(Path(path))
     build_backbone(backbone, weights=source.path, include_top=False)
+    _cache().mkdir(parents=True, exist_ok=True)
     kept = _cache() / f"{source.sha256}{''.join(source.path.suffixes[-2:])}"
     if not kept.exists() or digest(kept) != source.sha256:
-        _write(kept, source.path)
+        write_atomically(kept, lambda part: shutil.copyfile(source.path, part))
     record = {"file": kept.name, "sha256": source.sha256, "from": source.path.name}
-    _write(_cache() / f"{row.name}.json", json.dumps(record, indent=2))
+    write_text(_cache() / f"{row.name}.json", json.dumps(record, indent=2))
     return WeightsFile(kept, source.sha256, "imported")
 
 
@@ -310,20 +310,3 @@ def _is_keras_file(path: Path) -> bool:
 
 def _cache() -> Path:
     return cache_folder("weights")
-
-
-def _write(target: Path, content: Path | str) -> None:
-    """Put a file into place in one step: under another name first, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(content, str):
-                file.write(content.encode("utf-8"))
-            else:
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
