@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from tlkit import interrupts
-from tlkit.interrupts import Terminated, at_safe_points, end_on_sigterm, safe_point
+from tlkit.interrupts import Terminated, at_safe_points, end_on_sigterm, interrupt, safe_point
 
 
 def test_sigterm_unwinds_once_and_works_as_before_afterwards() -> None:
@@ -45,6 +45,22 @@ def test_native_code_is_left_at_safe_points_only() -> None:
         safe_point()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
+        reached.append("computed to the end")
+        safe_point()
+        reached.append("went on")
+    assert reached == ["computed to the end"]
+    safe_point()
+
+
+def test_an_interrupt_waits_for_a_safe_point_too() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    with pytest.raises(KeyboardInterrupt), at_safe_points():  # noqa: PT012
+        interrupt()
+        raise ValueError("something else went wrong")
+    reached = []
+    with pytest.raises(KeyboardInterrupt), at_safe_points():  # noqa: PT012
+        interrupt()
         reached.append("computed to the end")
         safe_point()
         reached.append("went on")

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from tlkit.interrupts import safe_point
+from tlkit.interrupts import interrupt, safe_point
 from tlkit.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
 
 @dataclass
 class StopRequest(keras.callbacks.Callback):
-    """Ends training after the current batch once `asked` is set."""
+    """Ends training after the current batch once `asked` is set; every batch is a safe point."""
 
     asked: bool = field(default=False)
 
@@ -103,24 +103,36 @@ class StopRequest(keras.callbacks.Callback):
         if self.asked:
             self.model.stop_training = True
 
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Leave the validation, too, if it has to be at once."""
+        safe_point()
+
 
 @contextlib.contextmanager
-def stop_on_ctrl_c() -> Iterator[StopRequest]:
-    """Inside, the first Ctrl-C asks for a clean end and the second one ends at once."""
+def stop_on_ctrl_c(gently: bool = True) -> Iterator[StopRequest]:
+    """Inside, the first Ctrl-C asks for a clean end and the second one ends with the next batch.
+
+    Args:
+        gently: False if already the first one is to end it.
+    """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
+    def end(signum: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a third one does not wait
+        interrupt()
+
     def ask(signum: int, frame: Any) -> None:
         stop.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, end)
         log.warning(
             "stopping after this epoch, then evaluating and writing the report (Ctrl-C again ends "
             "at once)"
         )
 
-    previous = signal.signal(signal.SIGINT, ask)
+    previous = signal.signal(signal.SIGINT, ask if gently else end)
     try:
         yield stop
     finally:

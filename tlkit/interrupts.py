@@ -13,7 +13,8 @@ AGAIN = 1.0
 """Seconds after which an exception that Python has swallowed is raised again."""
 
 
-_asked = threading.Event()
+_asked = threading.Event()  # SIGTERM has come
+_interrupted = threading.Event()  # an interrupt waits for a safe point
 _waits = threading.Event()
 
 
@@ -23,7 +24,7 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def at_safe_points() -> Iterator[None]:
-    """Inside, SIGTERM waits for the next `safe_point`, or for the end.
+    """Inside, SIGTERM and `interrupt` wait for the next `safe_point`, or for the end.
 
     TensorFlow's threads do not always survive an exception that comes while they compute.
     """
@@ -32,13 +33,23 @@ def at_safe_points() -> Iterator[None]:
         yield
     finally:
         _waits.clear()
-    safe_point()
+        safe_point()  # also when something went wrong: it was asked for before
 
 
 def safe_point() -> None:
-    """Raise `Terminated` if SIGTERM has come."""
+    """Raise `Terminated` if SIGTERM has come, KeyboardInterrupt if there was an `interrupt`."""
     if _asked.is_set():
         raise Terminated(128 + signal.SIGTERM)
+    if _interrupted.is_set():
+        _interrupted.clear()
+        raise KeyboardInterrupt
+
+
+def interrupt() -> None:
+    """Raise KeyboardInterrupt: at once, or at the next safe point."""
+    if not _waits.is_set():
+        raise KeyboardInterrupt
+    _interrupted.set()
 
 
 @contextlib.contextmanager

@@ -123,6 +123,7 @@ def fit(
     """Train through all phases; the classifier holds the best epoch's weights afterwards.
 
     Ctrl-C ends the current epoch and skips what is left; the caller goes on to evaluate and report.
+    Where the checkpoint is not resumable, it is a KeyboardInterrupt at the end of the batch.
     What the checkpoint holds is not trained again: finished phases, and epochs of the next one.
 
     Args:
@@ -146,7 +147,9 @@ def fit(
     rows: list[dict[str, Any]] = saved[1]["history"] if saved else []
     done: list[str] = saved[1]["done"] if saved else []
     alone = device.processes == 1  # of several, none may stop or choose a batch size by itself
-    with stop_on_ctrl_c() if alone else contextlib.nullcontext(StopRequest()) as stop:
+    # A part of an experiment that ended early must not count, so Ctrl-C ends all of it.
+    ask = stop_on_ctrl_c(gently=checkpoint.resumable)
+    with ask if alone else contextlib.nullcontext(StopRequest()) as stop:
         for phase in plan(config, classifier.weights is not None, _stages(config, classifier)):
             if phase.unfreeze is not None:
                 freezing.unfreeze(classifier.model, classifier.row, phase.unfreeze)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +56,18 @@ def test_it_ends_when_the_loss_blows_up(last: float) -> None:
         test.on_train_batch_end(0, {"loss": loss})
     assert model.stop_training
     assert len(test.losses) == 3
+
+
+def test_ctrl_c_ends_it(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run, it would end the phase, and the next one would never begin."""
+    from tlkit.experiments.rising_rate import RisingRate
+
+    def interrupted(self: RisingRate, batch: int, logs: object = None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RisingRate, "on_train_batch_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        find_rate(pictures, steps=10, **SMALL)
 
 
 def test_what_cannot_be_tested_is_refused(pictures: Path) -> None:
