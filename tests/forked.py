@@ -56,7 +56,8 @@ class Forks:
             at: what the run's log says by then, or how many lines; None to let the run end.
             after: seconds from then until the signal is sent.
             fault: what to plant in the run (tests/faults.py).
-            times: how often the signal is sent, hundredths of a second apart.
+            times: how often the signal is sent, a second time once the log says that Ctrl-C was
+                heard: two that come at once are one to Python.
 
         Returns:
             Exit code (negative when a signal ended it), seconds.
@@ -151,7 +152,9 @@ def watch(child: int, request: dict[str, Any]) -> int:
         if due is not None and time.monotonic() >= due:
             os.kill(child, request["signal"])
             request["times"] -= 1
-            due = due + 0.01 if request["times"] else None
+            due = None
+            if request["times"]:
+                at, request["after"] = "stopping after this epoch", 0.0
         time.sleep(0.002)
 
 
