@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tlkit.errors import RunError
-from tlkit.runs import Run, write_atomically
+from tlkit.runs import Run
 
 
 def test_a_taken_name_is_refused_unless_it_may_exist(tmp_path: Path) -> None:
@@ -37,20 +37,6 @@ def test_tables_come_back_as_they_were(tmp_path: Path) -> None:
     back = run.predictions
     assert back["label"].tolist() == ["NA", "007"]
     assert (back["p_007"].astype(np.float32) == p).all()
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.json"
-    file.write_text("old")
-
-    def fail(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(file, fail)
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_not_a_run_folder(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit.atomic import write_atomically, write_text
 from tlkit.errors import RunError
-from tlkit.runs import Run, write_atomically, write_text
+from tlkit.runs import Run
 
 log = logging.getLogger(__name__)
 

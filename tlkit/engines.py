@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tlkit.atomic import write_atomically
 from tlkit.places import cache_folder
-from tlkit.runs import write_atomically
 
 if TYPE_CHECKING:
     import keras

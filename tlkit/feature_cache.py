@@ -35,8 +35,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tlkit.atomic import write_atomically, write_text
 from tlkit.places import cache_folder
-from tlkit.runs import write_atomically, write_text
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tlkit import machines
+from tlkit.atomic import write_atomically
 from tlkit.backbones._registry import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
@@ -21,7 +22,7 @@ from tlkit.labels import SEPARATOR
 from tlkit.passport import passport, steps_taken
 from tlkit.recipe import Recipe, flat, load_recipe
 from tlkit.run_log import named_file_errors, run_log
-from tlkit.runs import Run, write_atomically
+from tlkit.runs import Run
 
 if TYPE_CHECKING:
     from tlkit.classifier import Classifier

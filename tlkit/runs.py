@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
-import tempfile
 import tomllib
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tlkit.atomic import write_atomically, write_text
 from tlkit.errors import RunError
 from tlkit.foreign_text import from_cell, to_cell
 from tlkit.model_file import read_facts
@@ -25,27 +23,6 @@ pd.set_option("mode.string_storage", "python")
 
 TEXTS = ("path", "label", "predicted", "split", "sha256", "reason")
 """Columns that hold text in any of a run's tables."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` beside `path`, flush it to disk, then rename: all of the file or none
-    of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: UTF-8, lines that end as they do in `text`."""
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:

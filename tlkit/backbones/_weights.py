@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlkit.atomic import write_atomically, write_text
 from tlkit.backbones import _hub, _keras_file
 from tlkit.backbones._download import check_reachable, digest, download
 from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone
 from tlkit.backbones._state_dict import assign_state_dict, load_state_dict
 from tlkit.errors import WeightsError, did_you_mean
 from tlkit.places import cache_folder
-from tlkit.runs import write_atomically, write_text
 
 if TYPE_CHECKING:
     import keras

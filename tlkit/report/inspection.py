@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tlkit.atomic import write_atomically
 from tlkit.data.lint import Copies, Inspection
 from tlkit.errors import DataError
 from tlkit.report.pictures import inline_thumbnails
 from tlkit.report.render import render
 from tlkit.report.words import SPLIT_NAMES
-from tlkit.runs import write_atomically
 
 SIDE = 192
 BUDGET = 11_000_000

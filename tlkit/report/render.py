@@ -15,11 +15,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tlkit.atomic import write_atomically
 from tlkit.errors import DataError, RunError
 from tlkit.report import confidence, experiments, insight, sections, words
 from tlkit.report.pictures import inline_thumbnails, relative_address
 from tlkit.report.sections import Material
-from tlkit.runs import Run, write_atomically
+from tlkit.runs import Run
 
 # Longest side of a picture, pixels: twice what a grid shows, for sharp screens.
 LARGE, SMALL = 256, 128
