@@ -148,7 +148,7 @@ def test_an_engine_that_disagrees_is_not_trusted(
 ) -> None:
     compiled = engines.compile_graph
 
-    def wrong(graph: object, precision: engines.Precision) -> engines.Run | None:
+    def wrong(graph: object, precision: engines.Precision) -> engines.Forward | None:
         run = compiled(graph, precision)
         return run and (lambda batch: run(batch) * 1.2)
 
