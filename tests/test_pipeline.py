@@ -14,7 +14,7 @@ import pytest
 import tlkit
 from tests.conftest import TINY, make_pictures
 from tlkit import pipeline
-from tlkit.errors import TlkitError
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.recipe import load_recipe
 
 
@@ -42,6 +42,13 @@ def test_a_dry_run_says_what_is_odd_about_the_images(
     (tmp_path / "a.csv").write_text("\n".join(["path,label", *rows]))
     pipeline.dry_run(tmp_path / "a.csv")
     assert "'blue;sky' is taken as one class; if it is a list, add --multi-label" in caplog.text
+
+
+def test_nothing_to_go_on_with_is_said(tmp_path: Path) -> None:
+    for name, what in ((None, "run"), ("cats", "run cats")):
+        with pytest.raises(RecipeError, match=f"No unfinished {what} in .* begin one with --data"):
+            tlkit.finetune(output=tmp_path, name=name, resume=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_run_folder_keeps_its_contract(run: tlkit.Run) -> None:

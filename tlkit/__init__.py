@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlkit.experiments.search import search as search
     from tlkit.export import export_run as export_run
     from tlkit.inference import evaluate as evaluate
+    from tlkit.inference import explain as explain
     from tlkit.inference import predict as predict
     from tlkit.pipeline import finetune as finetune
     from tlkit.recipe import Recipe as Recipe
@@ -37,6 +38,7 @@ _PUBLIC = {
     "cross_validate": "tlkit.experiments.folds",
     "ensemble": "tlkit.experiments.ensemble",
     "evaluate": "tlkit.inference",
+    "explain": "tlkit.inference",
     "export_run": "tlkit.export",
     "find_rate": "tlkit.experiments.lr_find",
     "finetune": "tlkit.pipeline",

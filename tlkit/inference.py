@@ -18,7 +18,7 @@ from tlkit.data.transforms import MOST_VIEWS
 from tlkit.errors import DataError, RecipeError
 from tlkit.evaluation.answers import Answer, Counts, Detail, Format, write_answers
 from tlkit.model_file import read_facts
-from tlkit.progress import track
+from tlkit.progress import track, working
 from tlkit.runs import Run
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ def _answering(source: Run, tta: int) -> Answering:
     _check_views(tta)
     from tlkit.evaluation.answering import Answering
 
-    return Answering(source, tta)
+    with working("loading the model"):
+        return Answering(source, tta)
 
 
 def _by_ray(

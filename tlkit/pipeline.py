@@ -20,6 +20,7 @@ from tlkit.errors import RecipeError
 from tlkit.interrupts import at_safe_points, end_on_sigterm
 from tlkit.labels import SEPARATOR
 from tlkit.passport import passport, steps_taken
+from tlkit.progress import working
 from tlkit.recipe import Recipe, flat, load_recipe
 from tlkit.run_log import named_file_errors, run_log
 from tlkit.runs import Run
@@ -75,8 +76,13 @@ def finetune(
             resolved = same_recipe(checkpoint.recipe_file, data, recipe, settings)
         log.info("going on with %s", checkpoint.run.folder)
     elif resume and (finished := Run.finished(Path(output), name)):
-        log.info("%s is finished already", finished.folder)
+        log.info("%s is finished already: other settings need another --name", finished.folder)
         return finished
+    elif resume and data is None and recipe is None:
+        which = f"run {name}" if name else "run"
+        raise RecipeError(
+            f"No unfinished {which} in {output} to go on with; begin one with --data FOLDER."
+        )
     else:
         resolved = resolve(data, recipe, settings)
         if resolved.backend == "jax":
@@ -148,7 +154,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         else:
             folder, split = scan(recipe)
     log.info("%s", describe(folder, split))
-    with clock("import"):
+    with clock("import"), working("loading Keras"):
         from tlkit import device
 
         device.import_keras(backend=recipe.backend)
@@ -209,7 +215,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     classifier = classifier.with_temperature(evaluated["temperature"])
     with clock("save"):
         write_atomically(run.model_file, classifier.save)
-    with clock("prove"):
+    with clock("prove"), working("reading the saved model back"):
         proof = {"agreement": agreement(run.model_file, run.predictions, folder.root)}
     classifier.steps = steps_taken(classifier, history, recipe.train.unfreeze)
     facts = passport(recipe, classifier, folder, split, clock.seconds, str(on))

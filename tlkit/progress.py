@@ -36,6 +36,16 @@ def progress_bar() -> Iterator[Progress]:
         yield bar
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A sign of life on a terminal while something takes long that cannot be counted."""
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` while a bar counts them."""
     with progress_bar() as bar:

@@ -159,3 +159,13 @@ def test_a_label_that_is_no_folder_name_is_refused(
         arrange.from_csv(manifest, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "up").exists()
+
+
+def test_the_split_of_a_linked_folder_lies_beside_the_link(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    link = tmp_path / "work" / "pets"
+    link.symlink_to(source, target_is_directory=True)
+    target, table = arrange.split(link)
+    assert target == tmp_path / "work" / "pets-split.csv"
+    assert ImageFolder(target).samples["path"].tolist() == [f"pets/{p}" for p in table["path"]]
+    assert not source.with_name(f"{source.name}-split.csv").exists()

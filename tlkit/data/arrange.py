@@ -130,14 +130,18 @@ def _hint_at_lists(labels: pd.Series) -> None:
 
 
 def _beside(source: Path) -> Path:
-    whole = source.resolve()
+    whole = source.resolve() if source.name in ("", "..") else source.absolute()
     return whole.with_name(f"{whole.stem if source.is_file() else whole.name}-split.csv")
 
 
 def _prefix(root: Path, manifest: Path) -> str:
     """From the manifest's folder down to the images': "" or "cats_dogs/"."""
+    place, above = root.absolute(), manifest.parent.absolute()
+    # As it is written if it can be: a link to images elsewhere leads down to them, too.
+    if ".." in place.parts or not place.is_relative_to(above):
+        place, above = root.resolve(), manifest.parent.resolve()
     try:
-        below = root.resolve().relative_to(manifest.parent.resolve())
+        below = place.relative_to(above)
     except ValueError:
         raise DataError(
             f"A manifest lies above its images, which are in {root}; give an --output there, such "
