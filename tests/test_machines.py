@@ -59,6 +59,13 @@ def test_what_would_do_all_the_work_in_each_process_is_refused(
         begin()
 
 
+def test_what_jax_says_of_a_lost_process_is_known_behind_another_error() -> None:
+    behind = KeyError("cleaning up")
+    behind.__context__ = ValueError("UNKNOWN: Gloo AllReduce failed: Connection closed by peer")
+    assert machines._unreachable(behind)
+    assert not machines._unreachable(ValueError("a bug"))
+
+
 def test_a_launcher_that_says_too_little_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(machines.ADDRESS, "localhost:1234")
     monkeypatch.setenv(machines.PROCESSES, "2")

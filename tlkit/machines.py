@@ -46,7 +46,7 @@ LOST = (
 )
 SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 """What JAX's errors say when processes cannot reach each other."""
-GRACE = 10.0
+GRACE = 30.0
 """Seconds that a process which is ending already has to do so before an abort ends it."""
 
 _joined = False
@@ -159,10 +159,19 @@ def together() -> Iterator[None]:
         elif isinstance(error, SystemExit) and isinstance(error.code, int):
             _code = error.code
         elif isinstance(error, Exception) and not isinstance(error, TlkitError):
-            if any(sign in str(error) for sign in SIGNS):
+            if _unreachable(error):
                 raise DeviceError(LOST) from error
             _code = 1  # a bug, with its traceback
         raise
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether JAX says that processes cannot reach each other, here or in what led to this."""
+    while error is not None:
+        if any(sign in str(error) for sign in SIGNS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _aborted() -> None:
