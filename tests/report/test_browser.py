@@ -430,6 +430,15 @@ def test_it_reads_well_without_sight(open_report, report):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
 
 
+def test_a_table_is_a_stop_of_the_tab_key_only_where_it_scrolls(open_report, tmp_path):
+    classes = [f"class {i}" for i in range(40)]
+    run = make_run(tmp_path, classes, {"val": 2}, pictures=False, skill=3)
+    page = open_report(render_run(run))
+    # Forty rows scroll down, five do not; told once the page is laid out.
+    page.locator("#per_class .scroll[tabindex='0']").wait_for()
+    page.locator("#coverage .scroll[tabindex='-1']").wait_for()
+
+
 CONTRAST = """() => {
   const channel = (v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
   const parse = (colour) => {

@@ -234,6 +234,15 @@
     });
   }
 
+  // ---- Tables that scroll: only what does not show whole is a stop of the Tab key --------------
+  const frames = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const whole = target.scrollWidth <= target.clientWidth && target.scrollHeight <= target.clientHeight;
+      target.tabIndex = whole ? -1 : 0;
+    }
+  });
+  for (const frame of document.querySelectorAll(".scroll")) frames.observe(frame);
+
   // ---- Tables that sort ----------------------------------------------------------------------
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
