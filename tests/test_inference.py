@@ -50,6 +50,21 @@ def test_an_evaluation_has_its_folders_name(tmp_path: Path, folder: str, name: s
     assert inference._name(Path("/")) == "-"
 
 
+@pytest.mark.slow
+def test_what_is_explained_is_called_neither_right_nor_wrong_and_a_bad_file_by_its_name(
+    run: tlkit.Run, pictures: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.jpg: not an image; leave it out"):
+        inference.explain(run, [pictures / "red" / "00.jpg", bad])
+    page = inference.explain(run, [pictures / "red" / "00.jpg"], tmp_path / "e.html")
+    text = page.read_text("utf-8")
+    assert text.count("<figure>") == 1
+    assert 'class="mark"' not in text
+    assert "2 × 2 places" in text
+
+
 def test_views_are_averaged_when_asked(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
     one, two = (tlkit.predict(run, [pictures], tta=views)["p_red"] for views in (1, 2))
     assert np.abs(one - two).max() > 1e-4

@@ -129,8 +129,8 @@ def explain(
     source = _opened(run)
     network = source.network
     table = predict(source, images)
-    if (bad := table["error"] != "").any():
-        raise DataError(f"{table['error'][bad].iloc[0]}; leave it out.")
+    for row in table[table["error"] != ""].to_dict("records"):
+        raise DataError(f"{row['path']}: {row['error']}; leave it out.")
     device.import_keras()
     from tlkit.classifier import load_classifier
     from tlkit.evaluation import explain as what

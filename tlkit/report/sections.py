@@ -307,7 +307,7 @@ def image(row: dict[str, Any], multi_label: bool = False) -> dict[str, Any]:
         "label": row["label"] or NO_LABEL,
         "predicted": row["predicted"] or NO_LABEL,
         "confidence": float(row["confidence"]),
-        "given": None if multi_label else float(np.exp(-row["loss"])),
+        "given": None if multi_label else float(row[f"p_{row['label']}"]),
         "right": row["label"] == row["predicted"],
         "alt": f"{row['label'] or NO_LABEL} photo predicted as {row['predicted'] or NO_LABEL}, "
         f"{percent(row['confidence'], 0)}",
