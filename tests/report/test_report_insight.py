@@ -116,8 +116,8 @@ def test_doubtful_decisions_are_shown_without_marks(cats_and_dogs):
     said = text_of(report, "audit").replace("\u00a0", " ")
     assert "80 decisions" in said
     assert "2 look the other way round than labelled, 2 of them strongly" in said
-    assert "labelled without dog looks like dog 98 %" in said
-    assert "labelled dog looks like no dog 98 %" in said
+    assert "labelled without dog looks strongly like dog 98 %" in said
+    assert "labelled dog looks strongly like no dog 98 %" in said
     page = report.read_text("utf-8")
     assert 'alt="labelled dog, looks like no dog"' in page
     assert 'id="audit-grid"' not in page
