@@ -62,6 +62,7 @@ def test_a_run_from_the_terminal(pictures: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 1, "an accuracy below --min-accuracy is exit code 1"
+    assert "is below --min-accuracy 0.999" in done.stderr.splitlines()[-1]
     assert "accuracy 0." in done.stdout
     assert "95 % interval" in done.stdout
     lines = done.stdout.splitlines()

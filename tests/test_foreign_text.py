@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import string
 
 import numpy as np
@@ -32,6 +33,16 @@ NAMES = st.text(
 
 def harmless(cell: str) -> bool:
     return cell[:1] not in {"=", "+", "-", "@", "\t", "\r", "\n"}
+
+
+def test_json_lines_are_valid_in_any_encoding() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="backslashreplace")
+    answer = Answer("Vögel/고양이\udcff.jpg", np.array([0.9, 0.1], np.float32))
+    write_answers([answer], Detail(("ö", "고")), file, "jsonl")
+    file.flush()
+    record = json.loads(file.buffer.getvalue().decode("latin-1"))  # type: ignore[attr-defined]
+    assert record["path"] == answer.path
+    assert record["predicted"] == "ö"
 
 
 @given(NAMES)

@@ -1,5 +1,6 @@
 """What reaches the terminal, the log and the shell: no libraries' chatter, one line, a code."""
 
+import io
 import re
 import subprocess
 import sys
@@ -95,6 +96,21 @@ def test_how_a_network_is_computed_is_said_on_request_only(verbose: bool, tmp_pa
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stderr.split() == [b"engine"] * verbose + [b"x"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "고양이 ✓\n"), ("cp1252", "\\uace0\\uc591\\uc774 \\u2713\n")]
+)
+def test_a_terminal_without_the_characters_is_no_traceback(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(cli, "app", lambda standalone_mode: print("고양이 ✓"))
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit):
+        cli.main()
+    terminal.flush()
+    assert terminal.buffer.getvalue().decode(encoding) == shown  # type: ignore[attr-defined]
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ with apostrophes and then such a character, so that taking one apostrophe off gi
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
+from typing import TextIO
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 # What would turn the reading direction of a terminal's line.
@@ -33,3 +35,17 @@ def printable(text: str) -> str:
         else c
         for c in text
     )
+
+
+def takes_unicode(stream: TextIO) -> bool:
+    """Whether a stream's encoding has every character; one without an encoding keeps text."""
+    return (stream.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+
+
+def take_any_text(stream: TextIO) -> None:
+    """Let a stream take whatever there is: what its encoding lacks (Windows, some containers) as an
+    escape, the bytes of a file name that is not UTF-8 as they are where they may be."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(
+            errors="surrogateescape" if takes_unicode(stream) else "backslashreplace"
+        )

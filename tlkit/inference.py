@@ -17,6 +17,7 @@ from tlkit.data.search import find_files
 from tlkit.data.transforms import MOST_VIEWS
 from tlkit.errors import DataError, RecipeError
 from tlkit.evaluation.answers import Answer, Counts, Detail, Format, write_answers
+from tlkit.foreign_text import take_any_text
 from tlkit.model_file import read_facts
 from tlkit.progress import track, working
 from tlkit.runs import Run
@@ -267,8 +268,7 @@ def _check_views(tta: int) -> None:
 def _writable(output: Path | None) -> Iterator[TextIO]:
     """The file, or the terminal, ready for any file name there is."""
     if output is None:
-        with contextlib.suppress(AttributeError):  # a captured stream has no such method
-            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        take_any_text(sys.stdout)
         yield sys.stdout
         sys.stdout.flush()
         return

@@ -55,8 +55,8 @@ def finetune(
         exist_ok: write into an existing run of that name.
         resume: go on with the run `name`, or with the newest unfinished one, where it was stopped;
             a finished run is returned as it is, and one that never began begins.
-        settings: any recipe key by its last part, as on the command line: backbone="vgg11_bn",
-        epochs=5.
+        settings: any recipe key by its last part, as on the command line (`tlkit finetune --help`
+            lists them): backbone="vgg11_bn", epochs=5.
 
     Returns:
         The run: `run.metrics`, `run.predictions`, `run.model`, `run.report`. Of several processes
@@ -368,7 +368,11 @@ def summary(run: Run) -> str:
 def exit_code(run: Run) -> int:
     """1 when the recipe asked for a higher accuracy than the run reached, else 0."""
     least = load_recipe(run.recipe_file).train.min_accuracy
-    return int(least is not None and run.metrics["accuracy"] < least)
+    accuracy = run.metrics["accuracy"]
+    if least is None or accuracy >= least:
+        return 0
+    log.error("accuracy %.4g is below --min-accuracy %g", accuracy, least)
+    return 1
 
 
 def dry_run(

@@ -28,7 +28,7 @@ from tlkit.cli import (
     weights,
 )
 from tlkit.errors import TlkitError
-from tlkit.foreign_text import printable
+from tlkit.foreign_text import printable, take_any_text
 from tlkit.interrupts import Terminated
 from tlkit.run_log import PlainLines
 
@@ -69,6 +69,7 @@ for group, (heading, commands_of_it) in GROUPS.items():
 
 def main() -> None:
     """The entry point: an error the user can mend is one line on stderr and exit code 2."""
+    take_any_text(sys.stdout)  # stderr does already
     try:
         code = app(standalone_mode=False)
     except TlkitError as error:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 
 from tlkit import labels
-from tlkit.foreign_text import printable, to_cell
+from tlkit.foreign_text import printable, takes_unicode, to_cell
 
 Format = Literal["table", "csv", "jsonl"]
 DONT_KNOW = "don't know"
@@ -172,7 +172,7 @@ def _jsonl(detail: Detail, file: TextIO) -> Callable[[Answer], None]:
     def write(answer: Answer) -> None:
         record = detail.record(answer)
         # A lone surrogate (a file name that is not UTF-8) stays an escape, which JSON allows.
-        text = json.dumps(record, ensure_ascii=False)
+        text = json.dumps(record, ensure_ascii=not takes_unicode(file))
         file.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
     return write
