@@ -70,16 +70,16 @@ def lost_image(settings: dict[str, Any]) -> None:
 
 def image_lost_late(settings: dict[str, Any]) -> None:
     """An image disappears between its prediction and the report."""
-    from tlkit.evaluation import temperature
+    from tlkit.evaluation import predictions
 
-    fit = temperature.fit_temperature
+    fit = predictions.fit_temperature
 
     def late(*arguments: Any) -> Any:
         for image in Path(settings["data"]).glob("red/*.jpg"):
             image.unlink()
         return fit(*arguments)
 
-    temperature.fit_temperature = late
+    predictions.fit_temperature = late
 
 
 def disk_full_at(settings: dict[str, Any], call: int) -> None:

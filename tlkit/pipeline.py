@@ -17,7 +17,7 @@ from tlkit.atomic import write_atomically
 from tlkit.backbones._registry import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
-from tlkit.interrupts import at_safe_points, end_on_sigterm
+from tlkit.interrupts import end_on_sigterm
 from tlkit.labels import SEPARATOR
 from tlkit.passport import passport, steps_taken
 from tlkit.progress import working
@@ -163,9 +163,7 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
         from tlkit.evaluation.explain import explain, worth_explaining
         from tlkit.evaluation.insight import insight
         from tlkit.evaluation.metrics import score
-        from tlkit.evaluation.predictions import predict
-        from tlkit.evaluation.temperature import fit_temperature
-        from tlkit.memory import with_smaller_batches
+        from tlkit.evaluation.predictions import predict_calibrated
         from tlkit.trackers import nobody, trackers
 
         on = device.prepare(recipe.device, recipe.seed)
@@ -199,18 +197,11 @@ def run_recipe(recipe: Recipe, run: Run, checkpoint: Checkpoint) -> None:
     run.write_table("history", history)
     with clock("evaluate"):
         if not checkpoint.finished("evaluate"):
-            with at_safe_points():
-                predictions = with_smaller_batches(
-                    datasets, on.count, lambda: predict(features, datasets)
-                )
-            several = folder.multi_label
-            calibration = fit_temperature(predictions, folder.classes, several)
-            predictions = calibration.apply(predictions, folder.classes, several)
-            metrics = score(predictions, folder.classes, several)
+            predictions, calibration = predict_calibrated(features, datasets, on.count)
+            metrics = score(predictions, folder.classes, folder.multi_label)
             metrics |= {"calibration": calibration.facts()}
             run.write_table("predictions", predictions)
-            temperature = calibration.temperature
-            checkpoint.finish("evaluate", metrics=metrics, temperature=temperature)
+            checkpoint.finish("evaluate", metrics=metrics, temperature=calibration.temperature)
         evaluated = checkpoint.facts("evaluate")
     classifier = classifier.with_temperature(evaluated["temperature"])
     with clock("save"):

@@ -14,7 +14,10 @@ from tlkit.data.loader import Datasets, ImageBatches, original_data_error
 from tlkit.data.transforms import Evaluation
 from tlkit.evaluation.answers import Answer
 from tlkit.evaluation.predictions_table import predictions_table
+from tlkit.evaluation.temperature import Temperature, fit_temperature
 from tlkit.features import FrozenFeatures
+from tlkit.interrupts import at_safe_points
+from tlkit.memory import with_smaller_batches
 
 
 def predict(
@@ -39,6 +42,31 @@ def predict(
         classes, several = features.classifier.classes, features.classifier.multi_label
         tables.append(predictions_table(part.samples, probabilities, classes, several))
     return pd.concat(tables).sort_index()
+
+
+def predict_calibrated(
+    features: FrozenFeatures,
+    datasets: Datasets,
+    devices: int = 1,
+    parts: Sequence[ImageBatches] = (),
+) -> tuple[pd.DataFrame, Temperature]:
+    """The predictions at the temperature that fits the validation images.
+
+    Args:
+        features, datasets, parts: as for `predict`.
+        devices: how many share a batch; batches are halved while their memory is too small.
+
+    Returns:
+        The table of `predict`, calibrated, and what calibrated it.
+
+    Raises:
+        DeviceError: the memory is too small for any batch.
+    """
+    with at_safe_points():
+        table = with_smaller_batches(datasets, devices, lambda: predict(features, datasets, parts))
+    classes, several = features.classifier.classes, features.classifier.multi_label
+    calibration = fit_temperature(table, classes, several)
+    return calibration.apply(table, classes, several), calibration
 
 
 def answer_picture(classifier: Classifier, data: bytes) -> tuple[Answer, NDArray[np.uint8]]:

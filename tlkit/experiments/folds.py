@@ -148,22 +148,18 @@ def _train_fold(
     """Train without one fold: the predictions for it, and what it reached."""
     from tlkit import trainer
     from tlkit.evaluation.metrics import score
-    from tlkit.evaluation.predictions import predict
-    from tlkit.evaluation.temperature import fit_temperature
+    from tlkit.evaluation.predictions import predict_calibrated
 
     start = time.perf_counter()
     with Checkpoint.start(fold, recipe.to_toml(), resumable=False) as checkpoint:
         classifier, datasets, features = pipeline.assemble(recipe, folder.classes, split, on)
         trainer.check(recipe.train, classifier, datasets)
         history = trainer.fit(classifier, datasets, recipe.train, features, on, checkpoint)
-    predictions = predict(features, datasets)
-    several = folder.multi_label
-    calibration = fit_temperature(predictions, folder.classes, several)
-    predictions = calibration.apply(predictions, folder.classes, several)
+    predictions, calibration = predict_calibrated(features, datasets, on.count)
     for name, table in (("split", split), ("history", history), ("predictions", predictions)):
         fold.write_table(name, table)
     table = predictions[predictions["split"] == "test"]
-    scores = score(table, folder.classes, several)["splits"]["test"]
+    scores = score(table, folder.classes, folder.multi_label)["splits"]["test"]
     row = {
         "fold": number,
         "trained_on": int((split["split"] == "train").sum()),

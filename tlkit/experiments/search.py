@@ -150,8 +150,7 @@ class Objective:
         import keras
 
         from tlkit import trainer
-        from tlkit.evaluation.predictions import predict
-        from tlkit.evaluation.temperature import fit_temperature
+        from tlkit.evaluation.predictions import predict_calibrated
         from tlkit.experiments.pruning import Pruning
 
         keras.utils.clear_session()  # of the trial before; graphs would pile up
@@ -170,8 +169,8 @@ class Objective:
             log.info("trial %d pruned after %d epochs", trial.number, pruning.epochs)
             raise optuna.TrialPruned
         assert datasets.val is not None
-        predictions = predict(features, datasets, [datasets.val])
-        calibration = fit_temperature(predictions, self.folder.classes, self.folder.multi_label)
+        val = [datasets.val]
+        predictions, calibration = predict_calibrated(features, datasets, on.count, val)
         assert calibration.loss_after is not None
         right = predictions["label"] == predictions["predicted"]
         return calibration.loss_after, float(right.mean())
