@@ -25,6 +25,7 @@ from tlkit.backbones._preprocess import preprocess
 from tlkit.backbones._registry import Backbone, get_backbone, load
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.complexity import numbers
+from tlkit.data.transforms import Evaluation
 from tlkit.errors import BackboneError, RunError
 from tlkit.head import add_head, probabilities
 from tlkit.model_file import FACTS, read_facts
@@ -72,11 +73,15 @@ class Classifier:
     size: int
     resize: Resize = "crop"
     weights: WeightsFile | None = None
-    head: HeadConfig | None = None
     steps: tuple[Step, ...] = ()
     temperature: float = 1.0
     multi_label: bool = False
     auxiliary: keras.Model | None = None
+
+    @property
+    def view(self) -> Evaluation:
+        """How a picture becomes the model's input."""
+        return Evaluation(self.size, self.resize, self.row.preprocess.crop)
 
     @property
     def trained(self) -> keras.Model:
@@ -197,7 +202,6 @@ def build_classifier(
         size,
         resize,
         file,
-        head,
         _first_steps(model, row, head, source, pretrained),
         multi_label=multi_label,
     )

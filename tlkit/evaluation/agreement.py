@@ -34,7 +34,6 @@ def agreement(model_file: Path, predictions: pd.DataFrame, root: Path) -> dict[s
         By split: images (how many were run) and largest_difference (of any probability).
     """
     classifier = load_classifier(model_file)
-    transform = Evaluation(classifier.size, classifier.resize, classifier.row.preprocess.crop)
     columns = [f"p_{name}" for name in classifier.classes]
     here = predictions[[(root / path).is_file() for path in predictions["path"]]]
     if not len(here):
@@ -44,7 +43,7 @@ def agreement(model_file: Path, predictions: pd.DataFrame, root: Path) -> dict[s
         rows.iloc[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int))]
         for _, rows in here.groupby("split", sort=False)
     )
-    pixels = _pixels([root / path for path in chosen["path"]], transform)
+    pixels = _pixels([root / path for path in chosen["path"]], classifier.view)
     # One batch, so that Keras makes one graph.
     said = classifier.model.predict_on_batch(pixels)
     differences = pd.Series(np.abs(said - chosen[columns].to_numpy()).max(axis=1), chosen.index)

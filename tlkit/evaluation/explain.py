@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from tlkit import freezing
 from tlkit.classifier import Classifier
 from tlkit.data.images import read_image
-from tlkit.data.transforms import Evaluation
 from tlkit.evaluation.displays import most_correct, most_wrong
 from tlkit.progress import track
 
@@ -122,7 +121,7 @@ def explain(classifier: Classifier, table: pd.DataFrame, root: Path) -> dict[str
     Raises:
         DataError: a picture cannot be read.
     """
-    view = Evaluation(classifier.size, classifier.resize, classifier.row.preprocess.crop)
+    view = classifier.view
     ends = {
         stage: name for stage, (name, shape) in stage_ends(classifier).items() if len(shape) == 4
     }

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tlkit.classifier import Classifier
 from tlkit.data.images import read_image
 from tlkit.data.loader import Datasets, ImageBatches, original_data_error
-from tlkit.data.transforms import Evaluation
 from tlkit.evaluation.answers import Answer
 from tlkit.evaluation.predictions_table import predictions_table
 from tlkit.evaluation.temperature import Temperature, fit_temperature
@@ -83,6 +82,5 @@ def answer_picture(classifier: Classifier, data: bytes) -> tuple[Answer, NDArray
     Raises:
         DataError: it cannot be read; the message is the reason.
     """
-    transform = Evaluation(classifier.size, classifier.resize, classifier.row.preprocess.crop)
-    seen = transform(read_image(data, transform.at_least))
+    seen = classifier.view(read_image(data, classifier.view.at_least))
     return Answer("", classifier.answer(seen[None])[0]), seen

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tlkit.classifier import Classifier
 from tlkit.data.stream import stream_images
-from tlkit.data.transforms import Evaluation
 from tlkit.errors import DataError, ExportError
 from tlkit.export.formats import Calibration, Format
 from tlkit.labels import THRESHOLD, multi_hot
@@ -141,7 +140,7 @@ def prove(
     run = form.load(export)
     difference, right, right_keras, flips = [], 0, 0, 0
     true = targets(rows["label"], classifier)
-    images = stream_images([root / path for path in rows["path"]], view(classifier))
+    images = stream_images([root / path for path in rows["path"]], classifier.view)
     for start, batch in track(images, "comparing with Keras", -(-len(rows) // 32)):
         pixels = batch.astype(np.float32)
         truth = np.asarray(classifier.model.predict_on_batch(pixels))
@@ -193,7 +192,7 @@ def calibration_images(split: pd.DataFrame, root: Path, classifier: Classifier) 
     rows = spread(_present(split[split["split"] == "train"], root), CALIBRATION)
     if not len(rows):
         raise DataError(f"--int8 is calibrated on training images, and {root} holds none of them.")
-    batches = stream_images([root / path for path in rows["path"]], view(classifier))
+    batches = stream_images([root / path for path in rows["path"]], classifier.view)
     return [image for _, batch in batches for image in batch]
 
 
@@ -202,11 +201,6 @@ def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     if not len(rows):
         return rows
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
-
-
-def view(classifier: Classifier) -> Evaluation:
-    """How pictures become this network's input."""
-    return Evaluation(classifier.size, classifier.resize, classifier.row.preprocess.crop)
 
 
 def _present(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
