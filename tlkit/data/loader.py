@@ -39,7 +39,7 @@ class ImageBatches(keras.utils.PyDataset):
     """Pictures and labels: float32 (batch, size, size, 3), RGB 0-255, and float32 (batch, classes).
 
     The order of an epoch and the views of an augmented picture follow from the seed, the epoch and
-    the picture's bytes, never from threads. Labels are one-hot.
+    the picture's bytes, never from threads. Labels are one-hot, or multi-hot with `multi_label`.
 
     Args:
         samples: columns path (relative to `root`), label, sha256; kept as they are.
@@ -48,7 +48,7 @@ class ImageBatches(keras.utils.PyDataset):
         size: side of the square, pixels.
         resize: crop, pad or stretch.
         crop: share of the short side that "crop" keeps.
-        augment: none, light, standard or strong.
+        augment: none, light, standard, strong, or steps of `tlkit.augmentations`.
         batch_size: pictures per batch; the last may hold fewer.
         shuffle: a new order for each epoch.
         seed: of the order and the views.

@@ -64,8 +64,8 @@ class Comparison:
 
     Attributes:
         names: of the runs, the best first.
-        rows: the leaderboard: name, folder, backbone, parameters, seconds, `scores` as in
-            metrics.json and `temperature`; in the order of `names`.
+        rows: the leaderboard: name, folder, backbone, parameters, seconds and `scores` as in
+            metrics.json; in the order of `names`.
         images: one row per common image: sha256, path, label, split, and predicted / confidence of
             each run as (part, name) columns.
         pairs: every two runs, in the order of `names`.

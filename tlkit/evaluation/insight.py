@@ -41,7 +41,7 @@ def insight(
     seed, workers = recipe.seed, recipe.workers
     fixes = read_fixes(recipe.data.fixes) if recipe.data.fixes else []
     reviewed = {fix.path for fix in fixes if fix.action in ("keep", "relabel")}
-    parts = [p for p in (datasets.train_eval, datasets.val, datasets.test) if p is not None]
+    parts = datasets.parts()
     kept = [features.kept(part) for part in parts]
     found = [rows for rows in kept if rows is not None]
     if len(found) < len(parts):

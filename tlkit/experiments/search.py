@@ -40,7 +40,7 @@ class Search:
     """What a search found.
 
     Attributes:
-        folder: search.db, trials.csv, best.toml, search.html, log.txt.
+        folder: search.db, trials.csv, best.toml, report.html, log.txt.
         trials: one row per trial, the best first: trial, state ("complete", "pruned", "failed"),
             loss, accuracy, seconds and a column per key; those that did not finish come last.
         space: the keys that varied.
