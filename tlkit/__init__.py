@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tlkit.backbones import build_backbone as build_backbone
-    from tlkit.backbones._registry import list_backbones as list_backbones
+    from tlkit.backbones import list_backbones as list_backbones
     from tlkit.data.folder import ImageFolder as ImageFolder
     from tlkit.errors import TlkitError as TlkitError
     from tlkit.evaluation.comparison import compare_runs as compare_runs
@@ -42,7 +42,7 @@ _PUBLIC = {
     "export_run": "tlkit.export",
     "find_rate": "tlkit.experiments.lr_find",
     "finetune": "tlkit.pipeline",
-    "list_backbones": "tlkit.backbones._registry",
+    "list_backbones": "tlkit.backbones",
     "load_recipe": "tlkit.recipe",
     "predict": "tlkit.inference",
     "search": "tlkit.experiments.search",

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import freezing
-from tlkit.backbones import apply_backbone, apply_top
+from tlkit.backbones import Backbone, apply_backbone, apply_top, get_backbone, load
 from tlkit.backbones._keras_file import check_readable
 from tlkit.backbones._preprocess import preprocess
-from tlkit.backbones._registry import Backbone, get_backbone, load
 from tlkit.backbones._weights import WeightsFile, find_weights, load_weights
 from tlkit.complexity import numbers
 from tlkit.data.transforms import Evaluation

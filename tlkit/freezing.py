@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tlkit.backbones._registry import Backbone, stage_of
+from tlkit.backbones import Backbone, stage_of
 from tlkit.errors import RecipeError, did_you_mean
 
 HEAD = "head"

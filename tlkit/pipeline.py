@@ -14,7 +14,7 @@ import pandas as pd
 
 from tlkit import machines
 from tlkit.atomic import write_atomically
-from tlkit.backbones._registry import get_backbone
+from tlkit.backbones import get_backbone
 from tlkit.checkpoint import Checkpoint
 from tlkit.errors import RecipeError
 from tlkit.interrupts import end_on_sigterm

@@ -226,7 +226,7 @@ def _resolve_network(recipe: Recipe, auxiliary: bool) -> None:
         why = f"with {recipe.backbone}, which has no auxiliary classifiers"
         _refuse_given(recipe.train, ("auxiliary",), why, allow=(False,))
     recipe.train.auxiliary = (
-        auxiliary and not recipe.pretrained and recipe.train.auxiliary is not (False)
+        auxiliary and not recipe.pretrained and recipe.train.auxiliary is not False
     )
 
 

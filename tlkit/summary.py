@@ -14,8 +14,7 @@ from keras import layers
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 
-from tlkit.backbones import Backbone, apply_backbone, apply_top, get_backbone
-from tlkit.backbones._registry import stage_of
+from tlkit.backbones import Backbone, apply_backbone, apply_top, get_backbone, stage_of
 from tlkit.complexity import layer_table, shapes_only
 from tlkit.errors import BackboneError
 

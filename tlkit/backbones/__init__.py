@@ -1,6 +1,8 @@
 """Backbones: every network of the registry, in Keras 3, able to load its published weights.
 
-Importing this package is cheap: Keras comes in when a network is built.
+A file with a plain name is a paper or a family, one with an underscore is machinery. The rest of
+tlkit imports from here what this page exports; weights it asks of `_weights`, which costs a tenth
+of a second. Importing this package is cheap: Keras comes in when a network is built.
 """
 
 from __future__ import annotations
@@ -9,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit.backbones._listing import backbones_table
-from tlkit.backbones._registry import BACKBONES, Backbone, get_backbone, list_backbones, load
+from tlkit.backbones._registry import (
+    BACKBONES,
+    Backbone,
+    get_backbone,
+    list_backbones,
+    load,
+    stage_of,
+)
 from tlkit.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -25,6 +34,8 @@ __all__ = [
     "build_backbone",
     "get_backbone",
     "list_backbones",
+    "load",
+    "stage_of",
 ]
 
 

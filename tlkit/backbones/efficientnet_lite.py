@@ -41,8 +41,8 @@ def efficientnet_lite(
         x: normalised pixels.
         width: factor on the channels of the stages.
         depth: factor on their repeats.
-        drop_path_rate: chance that the last block is dropped in training; it falls linearly towards
-            the input.
+        drop_path_rate: chance that a block is dropped in training, as the authors' code counts it:
+            0 for the first of n blocks, one n-th of the rate more for each after it.
     """
     repeats = [
         count if stage in (1, len(STAGES)) else math.ceil(depth * count)

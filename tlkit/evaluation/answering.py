@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import device
-from tlkit.backbones._registry import get_backbone
+from tlkit.backbones import get_backbone
 from tlkit.data.stream import stream_images
 from tlkit.data.transforms import TestTimeViews
 from tlkit.engines import SAMPLE, WORTH, Engines, proven
