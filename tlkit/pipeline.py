@@ -256,7 +256,6 @@ def write_the_report(run: Run, clock: Clock) -> None:
 
     with clock("report"):
         report.write_report(run, run.predictions, run.metrics, run.history)
-    log.info("report %s", run.report)
 
 
 def scan(recipe: Recipe) -> tuple[ImageFolder, pd.DataFrame]:
