@@ -52,7 +52,7 @@ class FeatureBatches(keras.utils.PyDataset):
     Args:
         views: rows in the order of the images' table, one Rows per view; epoch e uses view
             e modulo their number.
-        images: where the rows came from; gives labels, batch size, seed and whether to shuffle.
+        images: where the rows came from; gives labels, batch size and the order of an epoch.
     """
 
     def __init__(self, views: list[Rows], images: ImageBatches):
@@ -67,11 +67,7 @@ class FeatureBatches(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._order = np.arange(len(self.samples))
-        if self.images.shuffle:
-            rng = np.random.default_rng((self.images.seed, epoch))
-            self._order = rng.permutation(len(self.samples))
+        self._epoch, self._order = epoch, self.images.order(epoch)
 
     @property
     def samples(self) -> pd.DataFrame:

@@ -115,10 +115,13 @@ class ImageBatches(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._order = np.arange(len(self.paths))
-        if self.shuffle:
-            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
+        self._epoch, self._order = epoch, self.order(epoch)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The rows of `samples` in the order of an epoch: int64, (pictures,)."""
+        if not self.shuffle:
+            return np.arange(len(self.paths))
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
 
     def __len__(self) -> int:
         return math.ceil(len(self.paths) / self.batch_size)
