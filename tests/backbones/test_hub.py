@@ -220,7 +220,7 @@ def test_a_network_that_swallows_everything(swallow, monkeypatch):
     monkeypatch.setattr(socket, swallow, hang)
     start = time.monotonic()
     assert "does not answer" in refusal(find_weights, tiny_net.ROW, "imagenet")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     released.set()
 
 
