@@ -1,9 +1,11 @@
+import contextlib
 import signal
 from types import SimpleNamespace
 
 import pytest
 
-from tlkit.callbacks import stop_on_ctrl_c
+from tlkit import callbacks
+from tlkit.callbacks import EpochLog, stop_on_ctrl_c
 from tlkit.interrupts import at_safe_points
 
 
@@ -35,3 +37,23 @@ def test_the_first_ctrl_c_lets_the_epoch_end() -> None:
         signal.raise_signal(signal.SIGINT)
         stop.on_train_batch_end(0)
         assert stop.model.stop_training
+
+
+def test_the_bar_goes_where_training_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_bars = []
+
+    @contextlib.contextmanager
+    def bar():
+        open_bars.append("bar")
+        yield SimpleNamespace(add_task=lambda *_, **__: 0)
+        open_bars.pop()
+
+    monkeypatch.setattr(callbacks, "progress_bar", bar)
+    log = EpochLog("head", 1, [])
+    log.set_params({"steps": 1})
+    log.close()  # an error before there was one
+    with pytest.raises(OSError, match="lost"), contextlib.closing(log):  # noqa: PT012
+        log.on_train_begin()
+        assert open_bars
+        raise OSError("lost")
+    assert not open_bars

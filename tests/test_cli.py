@@ -44,6 +44,17 @@ def test_help_names_every_command() -> None:
     assert command("--version").stdout == f"tlkit {tlkit.__version__}\n"
 
 
+@pytest.mark.parametrize("asked", [("backbones", "--json"), ("backbones", "lenet")])  # long, short
+def test_a_reader_that_goes_away_is_no_error(asked: tuple[str, str]) -> None:
+    line = [sys.executable, "-m", "tlkit.cli", *asked]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_every_recipe_key_is_a_flag() -> None:
     known = {_flag(key) for key in _keys(Recipe)}
     assert known <= set(inspect.signature(finetune).parameters)

@@ -34,10 +34,10 @@ class EpochLog(keras.callbacks.Callback):
     def __init__(self, phase: str, epochs: int, rows: list[dict[str, Any]], rate: Any = None):
         super().__init__()
         self.phase, self.epochs, self.rows, self.rate = phase, epochs, rows, rate
+        self._stack = contextlib.ExitStack()
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the bar."""
-        self._stack = contextlib.ExitStack()
         self._bar = self._stack.enter_context(progress_bar())
         self._task = self._bar.add_task(self.phase, total=self.epochs * self.params["steps"])
 
@@ -69,6 +69,10 @@ class EpochLog(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar, also where `fit` ends with an error and does not say so."""
         self._stack.close()
 
 

@@ -217,9 +217,10 @@ def _run_phase(
         with device.scope():
             rate = _compile(cut, phase, classifier, config, device)
         watched = "val_loss" if cut.val is not None else "loss"
+        epoch_log = EpochLog(phase.name, phase.epochs, rows, rate)
         callbacks: list[keras.callbacks.Callback] = [
             *([AveragedWeights()] if config.ema is not None else []),
-            EpochLog(phase.name, phase.epochs, rows, rate),
+            epoch_log,
             keras.callbacks.TerminateOnNaN(),
             stop,
             keras.callbacks.EarlyStopping(
@@ -234,7 +235,11 @@ def _run_phase(
             )
         saving.follow(cut, [callback for callback in callbacks if callback is not stop])
         callbacks += [*watching, saving]
-        with original_data_error(datasets.train, cut.val), at_safe_points():
+        with (
+            contextlib.closing(epoch_log),
+            original_data_error(datasets.train, cut.val),
+            at_safe_points(),
+        ):
             cut.model.fit(
                 cut.train,
                 validation_data=cut.val,
@@ -347,11 +352,12 @@ def _solve_head(
         numbers = (point.loss, point.accuracy, point.val_loss, point.val_accuracy, 0.0, seconds)
         row = dict(zip(HISTORY, ("head", point.iteration, *numbers), strict=True))
         rows.append({key: None if value != value else value for key, value in row.items()})
+    last = head.curve[-1]
     log.info(
         "head: solved by L-BFGS in %d iterations, C = %g by cross-validation: loss %.4f%s",
-        head.curve[-1].iteration,
+        last.iteration,
         head.strength,
-        head.curve[-1].loss,
-        f"  val_loss {point.val_loss:.4f}  val_accuracy {point.val_accuracy:.3f}" if val else "",
+        last.loss,
+        f"  val_loss {last.val_loss:.4f}  val_accuracy {last.val_accuracy:.3f}" if val else "",
     )
     return True

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
+from sklearn.metrics import f1_score
 
 from tlkit.errors import DataError, RunError
-from tlkit.evaluation.comparison import compare_runs
+from tlkit.evaluation.comparison import _pair, compare_runs
 from tlkit.evaluation.metrics import score
 from tlkit.evaluation.predictions_table import predictions_table
+from tlkit.labels import join_labels, multi_hot
 from tlkit.runs import Run
 
 CLASSES = ["cat", "dog"]
@@ -159,3 +161,17 @@ def test_what_cannot_be_compared_is_an_error(tmp_path):
         compare_runs([a.folder])
     with pytest.raises(RunError, match="not a run folder"):
         compare_runs([a.folder, tmp_path])
+
+
+def test_of_several_labels_every_class_counts_once_not_every_combination():
+    random = np.random.default_rng(0)
+    names = ["a", "b", "c"]
+    truth, one, two = random.integers(2, size=(3, 40, 3)) > 0
+    cells = [[join_labels(np.array(names)[row]) for row in column] for column in (truth, one, two)]
+    columns = ("label", "predicted x", "predicted y")
+    images = pd.DataFrame(dict(zip(columns, cells, strict=True)))
+    pair = _pair(images, "x", "y", multi_label=True)
+    expected = [f1_score(truth, answer, average="macro") for answer in (one, two)]
+    assert pair.f1_difference == pytest.approx(expected[0] - expected[1])
+    assert (multi_hot(cells[0], names) > 0).tolist() == truth.tolist()
+    assert pair.f1_interval[0] < pair.f1_difference < pair.f1_interval[1]

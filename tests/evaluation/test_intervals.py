@@ -54,7 +54,8 @@ def test_resampled_class_scores_are_scikit_learns():
     classes = 5  # one of which never occurs
     weights = intervals.resample(np.ones(30, dtype=int), resamples=7)
     assert (weights.sum(axis=1) == 30).all()
-    recall, f1 = intervals.class_scores(label, predicted, weights, classes)
+    columns = (intervals.one_hot(column, classes) for column in (label, predicted))
+    recall, f1 = intervals.class_scores(*columns, weights)
     for drawn, own_recall, own_f1 in zip(weights, recall, f1, strict=True):
         truth, answer = np.repeat(label, drawn), np.repeat(predicted, drawn)
         present = np.unique(truth)

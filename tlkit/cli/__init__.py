@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ def main() -> None:
     take_any_text(sys.stdout)  # stderr does already
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except TlkitError as error:
         _fail(str(error))
     except UsageError as error:
@@ -86,6 +88,12 @@ def main() -> None:
         _fail("Terminated.", code=int(str(stop)))
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted.", code=130)
+    except BrokenPipeError:
+        _reader_left()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Click has seen it first
+            _reader_left()
+        raise
     finally:
         gc.freeze()  # or Python would look through everything that is left before it goes: a second
     sys.exit(code if isinstance(code, int) else 0)
@@ -106,6 +114,12 @@ def common(
     if context.invoked_subcommand is None:
         print(context.get_help())
     _show_log(verbose)
+
+
+def _reader_left() -> None:
+    """End as other programs do when nobody reads their output any more (`| head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still has to write
+    sys.exit(141)
 
 
 def _fail(message: str, code: int = 2) -> None:

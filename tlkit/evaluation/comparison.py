@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
 from tlkit.errors import DataError
 from tlkit.evaluation import intervals
 from tlkit.evaluation.metrics import score
-from tlkit.labels import split_labels
+from tlkit.labels import multi_hot, split_labels
 from tlkit.runs import Run
 
 # A difference that chance alone shows less often than this is called one.
@@ -126,7 +127,8 @@ def compare_runs(folders: Sequence[Path | str]) -> Comparison:
     several = {bool(run.metrics.get("multi_label")) for run in runs}
     if len(several) > 1:
         raise DataError("Some runs give an image one label and others several: not comparable.")
-    tables = _comparable(tables, classes, remarks, several.pop())
+    multi_label = several.pop()
+    tables = _comparable(tables, classes, remarks, multi_label)
     rows = sorted((_row(name, named[name], table) for name, table in tables.items()), key=_rank)
     names = [row["name"] for row in rows]
     first = tables[names[0]]
@@ -135,7 +137,7 @@ def compare_runs(folders: Sequence[Path | str]) -> Comparison:
         for part in ("predicted", "confidence"):
             images[f"{part} {name}"] = tables[name][part]
     root = named[names[0]].metrics.get("data", {}).get("root")
-    pairs = _holm([_pair(images, *two) for two in combinations(names, 2)])
+    pairs = _holm([_pair(images, *two, multi_label) for two in combinations(names, 2)])
     return Comparison(
         names, rows, images.reset_index(), pairs, split, remarks, Path(root) if root else None
     )
@@ -252,27 +254,25 @@ def _rank(row: dict[str, Any]) -> tuple[float, float, float]:
     return -scores["accuracy"], -scores["macro_f1"], scores["loss"]
 
 
-def _pair(images: pd.DataFrame, first: str, second: str) -> Pair:
+def _pair(images: pd.DataFrame, first: str, second: str, multi_label: bool) -> Pair:
     answers = [images[f"predicted {name}"] for name in (first, second)]
     right = [answer == images["label"] for answer in answers]
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     flips = only_first + only_second
-    places = {
-        name: i for i, name in enumerate(sorted({*images["label"], *answers[0], *answers[1]}))
-    }
-    columns = [column.map(places).to_numpy() for column in (images["label"], *answers)]
+    # Images with the same label and the same two answers are drawn as one cell.
+    said = sorted({*images["label"], *answers[0], *answers[1]})
+    columns = [
+        pd.Categorical(column, said).codes.astype(int) for column in (images["label"], *answers)
+    ]
     cells, counts = np.unique(np.stack(columns), axis=1, return_counts=True)
-    label, *said = cells
     drawn = intervals.resample(counts)
-    hits = [_images_in(drawn, label == answer) / len(images) for answer in said]
-    f1 = [
-        intervals.macro(intervals.class_scores(label, answer, drawn, len(places))[1])
-        for answer in said
-    ]
-    observed = [
-        float(intervals.macro(intervals.class_scores(label, a, counts[None], len(places))[1])[0])
-        for a in said
-    ]
+    hits = [_images_in(drawn, cells[0] == answer) / len(images) for answer in cells[1:]]
+    hot = _classes_of(said, multi_label)
+    label, *answered = (hot[places] for places in cells)
+    f1, observed = (
+        [intervals.macro(intervals.class_scores(label, answer, w)[1]) for answer in answered]
+        for w in (drawn, counts[None])
+    )
     return Pair(
         first=first,
         second=second,
@@ -282,9 +282,16 @@ def _pair(images: pd.DataFrame, first: str, second: str) -> Pair:
         p_value=float(binomtest(only_first, flips).pvalue) if flips else 1.0,
         difference=(only_first - only_second) / len(images),
         difference_interval=_difference_interval(hits[0] - hits[1], len(images)),
-        f1_difference=observed[0] - observed[1],
+        f1_difference=float(observed[0][0] - observed[1][0]),
         f1_interval=_difference_interval(f1[0] - f1[1], len(images)),
     )
+
+
+def _classes_of(said: list[str], multi_label: bool) -> csr_array:
+    """1 for each class of what was said: (things said, classes)."""
+    if not multi_label:
+        return intervals.one_hot(np.arange(len(said)), len(said))
+    return csr_array(multi_hot(said, sorted({n for cell in said for n in split_labels(cell)})))
 
 
 def _images_in(drawn: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -99,30 +99,28 @@ def effective_images(support: np.ndarray) -> float:
     return float(len(present) ** 2 / (1 / present).sum())
 
 
+def one_hot(places: np.ndarray, classes: int) -> csr_array:
+    """A row for each class number: int, (cells,), to (cells, classes)."""
+    cells = np.arange(len(places))
+    return csr_array((np.ones(len(places)), (cells, places)), (len(places), classes))
+
+
 def class_scores(
-    label: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int
+    label: csr_array, predicted: csr_array, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Recall and F1 of each class in each of many resampled data sets.
 
     Args:
-        label: int, (cells,), true class of each cell of the confusion matrix.
-        predicted: int, (cells,), predicted class.
+        label: (cells, classes), 1 for the true class of each group of equal images, or for each of
+            its true classes.
+        predicted: the same of the answers.
         weights: (resamples, cells), images in the cell.
-        classes: how many.
 
     Returns:
         Two float arrays (resamples, classes); NaN where a class has no image (recall), or neither
         an image nor an answer (F1).
     """
-    cells = np.arange(len(label))
-
-    def total(where: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        shape = (len(cells), classes)
-        return weights @ csr_array((keep.astype(float), (cells, where)), shape)
-
-    every = np.ones(len(cells), dtype=bool)
-    hits = total(label, label == predicted)
-    images, answers = total(label, every), total(predicted, every)
+    hits, images, answers = (weights @ kind for kind in (label * predicted, label, predicted))
     with np.errstate(invalid="ignore"):
         return hits / images, 2 * hits / (images + answers)
 

@@ -172,9 +172,9 @@ def _score_split(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     )
     answers = counts.sum(axis=0)
     cells = np.nonzero(counts)
-    drawn_recall, drawn_f1 = intervals.class_scores(
-        cells[0], cells[1], intervals.resample(counts[cells]), len(classes)
-    )
+    of_label, of_answer = (intervals.one_hot(places, len(classes)) for places in cells)
+    drawn = intervals.resample(counts[cells])
+    drawn_recall, drawn_f1 = intervals.class_scores(of_label, of_answer, drawn)
     curves = areas(table, classes, lambda name: (table["label"] == name).to_numpy())
     per_class = [
         {
