@@ -141,6 +141,14 @@ def test_notes_name_what_misleads():
     assert "overfitting" in " ".join(notes(overfit))
 
 
+def test_notes_of_pictures_that_show_no_class_at_all():
+    metrics = make_metrics()
+    for row in metrics["splits"]["val"]["per_class"]:
+        row["images"] = 0
+    told = notes(metrics | {"multi_label": True})
+    assert not any("misleads" in note for note in told)
+
+
 def test_the_summary_is_five_lines_with_the_advice_last():
     classes = ["cat", "dog\x1b[31m"]
     predictions = make_predictions(classes, {"train": 5, "val": 30}, skill=1.5)

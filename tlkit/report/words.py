@@ -92,7 +92,7 @@ def notes(metrics: dict[str, Any], skipped: int = 0, solved: bool = False) -> li
     balanced = scores["balanced_accuracy"]
     misleads = scores["accuracy"] - min(balanced, scores["macro_f1"]) > 0.05
     sizes = [row["images"] for row in scores["per_class"] if row["images"]]
-    uneven = max(sizes) >= 2 * min(sizes)
+    uneven = bool(sizes) and max(sizes) >= 2 * min(sizes)
     if misleads and uneven and not metrics.get("multi_label"):
         found.append(
             f"Accuracy misleads here, because “{common}” makes up {percent(share)} of the "
