@@ -65,6 +65,7 @@ def test_what_is_explained_is_called_neither_right_nor_wrong_and_a_bad_file_by_i
     assert "2 × 2 places" in text
 
 
+@pytest.mark.slow
 def test_views_are_averaged_when_asked(run: tlkit.Run, pictures: Path, tmp_path: Path) -> None:
     one, two = (tlkit.predict(run, [pictures], tta=views)["p_red"] for views in (1, 2))
     assert np.abs(one - two).max() > 1e-4

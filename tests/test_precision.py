@@ -42,7 +42,7 @@ def test_an_error_inside_leaves_float32_behind() -> None:
     assert {layer.compute_dtype for layer in made.model.layers} == {"float32"}
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_a_network_trained_in_16_bits_is_saved_in_32(
     precision: str, pictures: Path, tmp_path: Path
 ) -> None:

@@ -51,7 +51,10 @@ def test_a_linear_head_is_solved(pictures: Path, tmp_path: Path) -> None:
     assert (recipe.train.solver, recipe.train.freeze_epochs) == ("auto", None)
 
 
-@pytest.mark.parametrize(("solver", "outcome"), [("auto", "trains"), ("lbfgs", "refuses")])
+@pytest.mark.parametrize(
+    ("solver", "outcome"),
+    [pytest.param("auto", "trains", marks=pytest.mark.slow), ("lbfgs", "refuses")],
+)
 def test_no_solver_without_kept_features(
     pictures: Path, tmp_path: Path, solver: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,7 +172,7 @@ def test_training_moves_every_weight_and_fine_tuning_no_statistics(name):
     keras.utils.clear_session()
 
 
-@pytest.mark.parametrize("names", [["efficientnet_lite0", "mobilenet_v2.keras"]])
+@pytest.mark.parametrize("names", [["efficientnet_lite0"]])
 def test_a_saved_network_loads_with_nothing_but_keras(names, tmp_path):
     load_in_fresh_process(names, tmp_path)
 
