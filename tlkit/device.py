@@ -132,8 +132,8 @@ def on_cpu() -> bool:
 def prepare(device: str = "auto", seed: int = 0) -> Device:
     """Choose the device and seed every generator; call it before building a model.
 
-    A GPU gets memory growth; several GPUs get a MirroredStrategy. On the CPU
-    every operation is made deterministic, so that one seed gives one predictions.csv.
+    A GPU gets memory growth; several GPUs get a MirroredStrategy. On the CPU every operation is
+    made deterministic, so that one seed gives one predictions.csv.
 
     Args:
         device: "auto" (a GPU when there is one), "cpu" or "gpu".

@@ -92,8 +92,8 @@ def _resolve_solver(recipe: Recipe) -> None:
         if not train.epochs:
             why = "with train.solver = 'lbfgs' and no fine-tuning (--epochs N)"
             _refuse_given(train, GRADIENT_DESCENT, why)
-            _refuse_given(train, ("optimizer", "schedule"), why, allow=("adam", "constant"))
-            _refuse_given(train, ("precision",), why, allow=("auto",))
+            filled = ("adam", "constant", "auto")
+            _refuse_given(train, ("optimizer", "schedule", "precision"), why, allow=filled)
         return
     own = train.freeze_epochs is not None or train.head_lr is not None
     # What fine-tuning shares with the head, but for what is filled in by itself.

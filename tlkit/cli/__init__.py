@@ -77,9 +77,7 @@ def main() -> None:
     except TlkitError as error:
         _fail(str(error))
     except UsageError as error:
-        if (
-            type(error).__name__ == "NoArgsIsHelpError"
-        ):  # a bare `tlkit data`: it has shown its help
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `tlkit data` asks for its help
             print(error.format_message(), end="")
             sys.exit(0)
         command = error.ctx.command_path if error.ctx else "tlkit"
